@@ -1,0 +1,1 @@
+//! Kernels over the blocked layout. No meaning here: no graphs, no files.

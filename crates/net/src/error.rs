@@ -1,0 +1,54 @@
+//! What can be wrong with a network or its files.
+
+use std::path::{Path, PathBuf};
+
+/// An error of this crate. Its text says what was wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An input size that the network cannot take.
+    #[error("{n}×{h}×{w} pixels do not fit the network: at {node}, {reason}")]
+    Size {
+        /// Images.
+        n: usize,
+        /// Height.
+        h: usize,
+        /// Width.
+        w: usize,
+        /// The node that does not fit.
+        node: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A file that is not what it should be.
+    #[error("{path}: {reason}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A network that cannot be built as asked.
+    #[error("{0}")]
+    Config(String),
+}
+
+impl Error {
+    /// An [`Error::Io`] for `path`.
+    pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        move |source| Error::Io { path: path.to_owned(), source }
+    }
+
+    /// An [`Error::Format`] for `path`.
+    pub fn format(path: &Path, reason: impl Into<String>) -> Error {
+        Error::Format { path: path.to_owned(), reason: reason.into() }
+    }
+}

@@ -1,0 +1,1 @@
+//! From graph and weights to results.

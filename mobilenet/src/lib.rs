@@ -1,0 +1,1 @@
+//! MobileNet V1, V2 and V3.
