@@ -1,1 +1,29 @@
 //! Kernels over the blocked layout. No meaning here: no graphs, no files.
+//!
+//! Every layer is an object with packed weights and a `run`: it checks its buffers, cuts itself into tasks for a
+//! [`pool::Pool`], and calls the tiles of an instruction set ([`cpu::Isa`]). Tiles are written once over sixteen lanes
+//! and compiled for each set in `isa`.
+
+pub mod aligned;
+pub mod cpu;
+pub mod dense;
+pub mod depthwise;
+pub mod elementwise;
+pub mod epilogue;
+pub mod fc;
+mod isa;
+pub mod layout;
+mod pack;
+pub mod pointwise;
+pub mod pool;
+pub mod pool2d;
+pub mod reference;
+pub mod resize;
+mod split;
+pub mod window;
+
+pub use aligned::AlignedBuf;
+pub use cpu::Isa;
+pub use epilogue::Activation;
+pub use pool::Pool;
+pub use window::Geometry;

@@ -1,0 +1,75 @@
+//! Memory for tensors and weights: zeroed, and aligned to a cache line so that a block of sixteen lanes never straddles
+//! two of them.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+/// Alignment in bytes: one cache line, one AVX-512 register.
+pub const ALIGNMENT: usize = 64;
+
+/// A fixed number of `f32` at a multiple of [`ALIGNMENT`].
+pub struct AlignedBuf {
+    start: NonNull<f32>,
+    len: usize,
+}
+
+// SAFETY: the buffer owns its memory and hands it out by the usual borrowing rules only.
+unsafe impl Send for AlignedBuf {}
+// SAFETY: as above.
+unsafe impl Sync for AlignedBuf {}
+
+impl AlignedBuf {
+    /// `len` zeros. Pages are not touched before they are written.
+    pub fn zeroed(len: usize) -> AlignedBuf {
+        let layout = Self::layout(len);
+        if len == 0 {
+            return AlignedBuf { start: NonNull::dangling(), len };
+        }
+        // SAFETY: the layout has a size above zero.
+        let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
+        AlignedBuf { start: NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout)), len }
+    }
+
+    fn layout(len: usize) -> Layout {
+        Layout::array::<f32>(len).and_then(|l| l.align_to(ALIGNMENT)).expect("a buffer within the address space")
+    }
+}
+
+impl From<&[f32]> for AlignedBuf {
+    fn from(values: &[f32]) -> AlignedBuf {
+        let mut buf = AlignedBuf::zeroed(values.len());
+        buf.copy_from_slice(values);
+        buf
+    }
+}
+
+impl Deref for AlignedBuf {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `start` points to `len` initialised values (or dangles, aligned, where `len` is zero).
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as in `deref`, and `&mut self` makes the borrow unique.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: allocated in `zeroed` with the same layout.
+            unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.len)) }
+        }
+    }
+}
+
+impl std::fmt::Debug for AlignedBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AlignedBuf({})", self.len)
+    }
+}

@@ -1,0 +1,156 @@
+//! What happens to a tile before it is stored: activation, residual. Inside the kernel, never a second pass over memory.
+//!
+//! Accumulators start from the bias, so it needs no step of its own. In the lanes beyond the last channel weights are
+//! zero, and the bias is [`Activation::padding_bias`], so that they are stored as zero whatever the activation.
+
+use crate::isa::Lanes;
+
+/// What a layer's output goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Activation {
+    /// x.
+    #[default]
+    Linear,
+    /// max(x, 0).
+    Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
+    /// x · min(max(x + 3, 0), 6) / 6.
+    HSwish,
+    /// min(max(x + 3, 0), 6) / 6.
+    HardSigmoid,
+    /// 1 / (1 + e⁻ˣ).
+    Sigmoid,
+    /// x / (1 + e⁻ˣ).
+    Swish,
+}
+
+impl Activation {
+    /// Every activation, for tests over all of them.
+    pub const ALL: [Activation; 7] = [
+        Activation::Linear,
+        Activation::Relu,
+        Activation::Relu6,
+        Activation::HSwish,
+        Activation::HardSigmoid,
+        Activation::Sigmoid,
+        Activation::Swish,
+    ];
+
+    /// A bias that every activation turns into exactly zero.
+    pub fn padding_bias(self) -> f32 {
+        match self {
+            Activation::HardSigmoid => -3.0,
+            Activation::Sigmoid => SIGMOID_ZERO,
+            _ => 0.0,
+        }
+    }
+}
+
+/// Below this, `sigmoid` is exactly zero (its true value, 1.6e-38, is at the edge of normal numbers).
+const SIGMOID_ZERO: f32 = -87.0;
+
+/// eˣ within 2 ulp for −87 ≤ x ≤ 88: x = n ln 2 + r, a polynomial in r, times 2ⁿ (Cephes `expf`).
+#[inline(always)]
+fn exp<L: Lanes>(x: L) -> L {
+    let n = x.mul(L::splat(std::f32::consts::LOG2_E)).round();
+    // ln 2 in two parts, the first exact in few bits, so that r keeps its precision.
+    let r = n.mul_add(L::splat(-0.693_359_4), x);
+    let r = n.mul_add(L::splat(2.121_944_4e-4), r);
+    let mut p = L::splat(1.987_569_1e-4);
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+        p = p.mul_add(r, L::splat(c));
+    }
+    p.mul_add(r.mul(r), r.add(L::splat(1.0))).mul(n.exp2())
+}
+
+#[inline(always)]
+fn sigmoid<L: Lanes>(x: L) -> L {
+    let bounded = x.max(L::splat(SIGMOID_ZERO)).min(L::splat(-SIGMOID_ZERO));
+    let e = exp(bounded.mul(L::splat(-1.0)));
+    L::splat(1.0).div(L::splat(1.0).add(e)).where_above(x, SIGMOID_ZERO)
+}
+
+#[inline(always)]
+fn hard_sigmoid<L: Lanes>(x: L) -> L {
+    x.mul_add(L::splat(1.0 / 6.0), L::splat(0.5)).max(L::splat(0.0)).min(L::splat(1.0))
+}
+
+/// Calls `each` with the function of `activation`, so that a loop over many values decides once.
+macro_rules! with_activation {
+    ($activation:expr, $lanes:ty, |$f:ident| $body:expr) => {{
+        use $crate::epilogue::Activation as A;
+        match $activation {
+            A::Linear => { let $f = |v: $lanes| v; $body }
+            A::Relu => { let $f = |v: $lanes| $crate::epilogue::relu(v); $body }
+            A::Relu6 => { let $f = |v: $lanes| $crate::epilogue::relu6(v); $body }
+            A::HSwish => { let $f = |v: $lanes| $crate::epilogue::h_swish(v); $body }
+            A::HardSigmoid | A::Sigmoid | A::Swish => {
+                let activation = $activation;
+                let $f = |v: $lanes| $crate::epilogue::apply(activation, v);
+                $body
+            }
+        }
+    }};
+}
+pub(crate) use with_activation;
+
+#[inline(always)]
+pub(crate) fn relu<L: Lanes>(x: L) -> L {
+    x.max(L::splat(0.0))
+}
+
+#[inline(always)]
+pub(crate) fn relu6<L: Lanes>(x: L) -> L {
+    x.max(L::splat(0.0)).min(L::splat(6.0))
+}
+
+#[inline(always)]
+pub(crate) fn h_swish<L: Lanes>(x: L) -> L {
+    x.mul(hard_sigmoid(x))
+}
+
+/// One activation on one vector.
+#[inline(always)]
+pub(crate) fn apply<L: Lanes>(activation: Activation, x: L) -> L {
+    match activation {
+        Activation::Linear => x,
+        Activation::Relu => relu(x),
+        Activation::Relu6 => relu6(x),
+        Activation::HSwish => h_swish(x),
+        Activation::HardSigmoid => hard_sigmoid(x),
+        Activation::Sigmoid => sigmoid(x),
+        Activation::Swish => x.mul(sigmoid(x)),
+    }
+}
+
+/// Stores a tile of `P` neighbouring pixels in `B` blocks at `y`: activation, then the residual, which lies as `y` does
+/// and is absent where null.
+///
+/// # Safety
+/// `y` (and `residual`, unless null) point to `P` pixels of sixteen lanes in each of `B` blocks that are `block` values
+/// apart.
+#[inline(always)]
+pub(crate) unsafe fn finish<L: Lanes, const P: usize, const B: usize>(
+    tile: &[[L; B]; P],
+    activation: Activation,
+    residual: *const f32,
+    y: *mut f32,
+    block: usize,
+) {
+    with_activation!(activation, L, |f| {
+        for b in 0..B {
+            for (p, pixel) in tile.iter().enumerate() {
+                let at = b * block + p * 16;
+                let mut v = f(pixel[b]);
+                // SAFETY: the caller's.
+                unsafe {
+                    if !residual.is_null() {
+                        v = v.add(L::load(residual.add(at)));
+                    }
+                    v.store(y.add(at));
+                }
+            }
+        }
+    })
+}

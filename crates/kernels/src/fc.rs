@@ -1,0 +1,143 @@
+//! Fully connected layers: a matrix times a few vectors, at the speed at which the weights stream in.
+//!
+//! One panel at a time for up to four images. The sum is split over four accumulators, which are added at the end:
+//! a single one would wait for its own last step.
+
+use crate::aligned::AlignedBuf;
+use crate::cpu::Isa;
+use crate::epilogue::{Activation, apply};
+use crate::isa::{Lanes, Tier};
+use crate::layout::{LANES, blocks};
+use crate::pack;
+use crate::pool::Pool;
+use crate::split::{Shared, for_each, piece, wanted};
+
+/// Images that share one pass over the weights.
+const IMAGES: usize = 4;
+
+/// A fully connected layer with packed weights.
+pub struct FullyConnected {
+    tier: &'static Tier,
+    inputs: usize,
+    outputs: usize,
+    panels: AlignedBuf,
+    bias: AlignedBuf,
+    activation: Activation,
+}
+
+impl FullyConnected {
+    /// Packs `weights` (outputs×inputs, row-major) and `bias` (empty for none).
+    pub fn new(
+        isa: Isa,
+        inputs: usize,
+        outputs: usize,
+        weights: &[f32],
+        bias: &[f32],
+        activation: Activation,
+    ) -> FullyConnected {
+        assert_eq!(weights.len(), inputs * outputs, "weights of {outputs}×{inputs}");
+        let tier = Tier::of(isa);
+        let panels = pack::panels(outputs, inputs, tier.panel_blocks, |o, i| weights[o * inputs + i]);
+        FullyConnected { tier, inputs, outputs, panels, bias: pack::bias(outputs, bias, activation), activation }
+    }
+
+    /// Runs the layer on `images` blocked vectors.
+    ///
+    /// # Panics
+    /// Where a buffer's length does not fit.
+    pub fn run(&self, pool: &Pool, images: usize, x: &[f32], y: &mut [f32]) {
+        let (x_image, y_image) = (blocks(self.inputs) * LANES, blocks(self.outputs) * LANES);
+        assert_eq!((x.len(), y.len()), (images * x_image, images * y_image), "fully connected buffers");
+        let panel_count = blocks(self.outputs).div_ceil(self.tier.panel_blocks);
+        let groups = wanted(pool, images * self.inputs * self.outputs).min(panel_count);
+        let y = Shared::new(y);
+        for_each(pool, groups, |group, _slot| {
+            let here = piece(blocks(self.outputs), self.tier.panel_blocks, groups, group);
+            let task = Task {
+                x: x.as_ptr(),
+                panels: self.panels[here.start * LANES * self.inputs..].as_ptr(),
+                bias: self.bias[here.start * LANES..].as_ptr(),
+                y: y.at(here.start * LANES),
+                images,
+                inputs: self.inputs,
+                blocks: here.len(),
+                x_image,
+                y_image,
+                activation: self.activation,
+            };
+            // SAFETY: the tier was handed out by detection. All pointers lie in buffers whose lengths were checked
+            // above; tasks differ in blocks, so each writes its own part of `y`.
+            unsafe { (self.tier.fully_connected)(&task) }
+        });
+    }
+}
+
+/// Some panels, all images.
+pub(crate) struct Task {
+    x: *const f32,
+    panels: *const f32,
+    bias: *const f32,
+    y: *mut f32,
+    images: usize,
+    inputs: usize,
+    blocks: usize,
+    x_image: usize,
+    y_image: usize,
+    activation: Activation,
+}
+
+/// # Safety
+/// The task's pointers cover its images and blocks.
+#[inline(always)]
+pub(crate) unsafe fn task<L: Lanes, const B: usize>(t: &Task) {
+    for block in (0..t.blocks).step_by(B) {
+        for first in (0..t.images).step_by(IMAGES) {
+            // SAFETY: inside the task.
+            unsafe {
+                match (t.blocks - block, t.images - first) {
+                    (b, 1) if b >= B => product::<L, B, 1>(t, block, first),
+                    (b, 2) if b >= B => product::<L, B, 2>(t, block, first),
+                    (b, 3) if b >= B => product::<L, B, 3>(t, block, first),
+                    (b, _) if b >= B => product::<L, B, IMAGES>(t, block, first),
+                    (_, left) => (first..first + left.min(IMAGES)).for_each(|i| product::<L, 1, 1>(t, block, i)),
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn product<L: Lanes, const B: usize, const N: usize>(t: &Task, block: usize, first: usize) {
+    const WAYS: usize = 4;
+    // SAFETY: the caller's images and blocks lie inside the task.
+    unsafe {
+        let w = t.panels.add(block * LANES * t.inputs);
+        let x = t.x.add(first * t.x_image);
+        let mut acc = [[[L::splat(0.0); N]; B]; WAYS];
+        let whole = t.inputs / WAYS * WAYS;
+        let step = |acc: &mut [[L; N]; B], i: usize| {
+            for (b, acc) in acc.iter_mut().enumerate() {
+                let row = L::load(w.add((i * B + b) * LANES));
+                for (n, acc) in acc.iter_mut().enumerate() {
+                    *acc = L::splat(*x.add(n * t.x_image + i)).mul_add(row, *acc);
+                }
+            }
+        };
+        for i in (0..whole).step_by(WAYS) {
+            for (way, acc) in acc.iter_mut().enumerate() {
+                step(acc, i + way);
+            }
+        }
+        for i in whole..t.inputs {
+            step(&mut acc[0], i);
+        }
+        for b in 0..B {
+            let bias = L::load(t.bias.add((block + b) * LANES));
+            for n in 0..N {
+                let sum = acc[0][b][n].add(acc[1][b][n]).add(acc[2][b][n].add(acc[3][b][n]));
+                let y = t.y.add((first + n) * t.y_image + (block + b) * LANES);
+                apply(t.activation, sum.add(bias)).store(y);
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! One file an instruction set. Each says how sixteen lanes are held and how large its tiles are; the tiles themselves
+//! are written once, over [`Lanes`], and compiled for each instruction set by [`tier!`].
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use crate::cpu::Isa;
+use crate::{dense, depthwise, elementwise, fc, pointwise, pool2d};
+
+/// Sixteen `f32` lanes: one pixel of one channel block.
+///
+/// The methods are safe to write down but only ever run inside the functions of a [`Tier`], which is handed out after
+/// the processor was asked for its instruction set. All are inlined into those functions.
+pub(crate) trait Lanes: Copy {
+    /// # Safety
+    /// `p` points to sixteen readable values; no alignment needed.
+    unsafe fn load(p: *const f32) -> Self;
+    /// # Safety
+    /// `p` points to sixteen writable values; no alignment needed.
+    unsafe fn store(self, p: *mut f32);
+    fn splat(x: f32) -> Self;
+    fn add(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    /// `self · a + b`, rounded once where the instruction set can.
+    fn mul_add(self, a: Self, b: Self) -> Self;
+    fn div(self, other: Self) -> Self;
+    fn min(self, other: Self) -> Self;
+    /// The larger; `other` where `self` is not a number.
+    fn max(self, other: Self) -> Self;
+    /// Nearest integer.
+    fn round(self) -> Self;
+    /// 2ⁿ for integral n in −126 … 127.
+    fn exp2(self) -> Self;
+    /// `self` in the lanes where `x > limit`, zero elsewhere.
+    fn where_above(self, x: Self, limit: f32) -> Self;
+}
+
+/// The functions of one instruction set. Each computes one task: a part of a layer that one thread works on.
+pub(crate) struct Tier {
+    /// Blocks of sixteen output channels a weight panel holds.
+    pub panel_blocks: usize,
+    /// Pixels of a pointwise or dense tile.
+    pub tile_pixels: usize,
+    pub pointwise: unsafe fn(&pointwise::Task),
+    pub depthwise: unsafe fn(&depthwise::Task),
+    pub dense: unsafe fn(&dense::Task),
+    pub fully_connected: unsafe fn(&fc::Task),
+    pub pool: unsafe fn(&pool2d::Task),
+    pub elementwise: unsafe fn(&elementwise::Task),
+}
+
+impl Tier {
+    /// The functions of `isa`.
+    ///
+    /// # Panics
+    /// Where the processor lacks it: then its functions must never be called.
+    pub fn of(isa: Isa) -> &'static Tier {
+        assert!(isa <= Isa::detect(), "this processor has no {isa}");
+        match isa {
+            Isa::Portable => &portable::TIER,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::TIER,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512::TIER,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("not detected on this architecture"),
+        }
+    }
+}
+
+/// Compiles every tile for an instruction set: its lanes, the pixels and blocks of a product tile, the columns of a
+/// depthwise tile.
+macro_rules! tier {
+    ($(#[$features:meta])? $lanes:ty, pixels = $pixels:literal, blocks = $blocks:literal, columns = $columns:literal) => {
+        pub(crate) static TIER: crate::isa::Tier = {
+            use crate::{dense, depthwise, elementwise, fc, pointwise, pool2d};
+            $(#[$features])?
+            unsafe fn pointwise_(t: &pointwise::Task) {
+                unsafe { pointwise::task::<$lanes, $pixels, $blocks>(t) }
+            }
+            $(#[$features])?
+            unsafe fn depthwise_(t: &depthwise::Task) {
+                unsafe { depthwise::task::<$lanes, $columns>(t) }
+            }
+            $(#[$features])?
+            unsafe fn dense_(t: &dense::Task) {
+                unsafe { dense::task::<$lanes, $pixels, $blocks>(t) }
+            }
+            $(#[$features])?
+            unsafe fn fully_connected_(t: &fc::Task) {
+                unsafe { fc::task::<$lanes, $blocks>(t) }
+            }
+            $(#[$features])?
+            unsafe fn pool_(t: &pool2d::Task) {
+                unsafe { pool2d::task::<$lanes>(t) }
+            }
+            $(#[$features])?
+            unsafe fn elementwise_(t: &elementwise::Task) {
+                unsafe { elementwise::task::<$lanes>(t) }
+            }
+            crate::isa::Tier {
+                panel_blocks: $blocks,
+                tile_pixels: $pixels,
+                pointwise: pointwise_,
+                depthwise: depthwise_,
+                dense: dense_,
+                fully_connected: fully_connected_,
+                pool: pool_,
+                elementwise: elementwise_,
+            }
+        };
+    };
+}
+pub(crate) use tier;

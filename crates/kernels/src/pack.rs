@@ -1,0 +1,38 @@
+//! Weights into panels: the order in which a tile reads them.
+//!
+//! A panel holds the weights of `panel_blocks` blocks of sixteen output channels, for each step of the sum sixteen
+//! values a block, so that a tile streams through it. The last panel holds the blocks that are left. Lanes beyond the
+//! last channel are zero.
+
+use crate::aligned::AlignedBuf;
+use crate::epilogue::Activation;
+use crate::layout::{LANES, blocks};
+
+/// Packs `weight(output, step)` for `outputs` channels and `steps` steps of the sum.
+pub(crate) fn panels(
+    outputs: usize,
+    steps: usize,
+    panel_blocks: usize,
+    weight: impl Fn(usize, usize) -> f32,
+) -> AlignedBuf {
+    let mut packed = AlignedBuf::zeroed(blocks(outputs) * LANES * steps);
+    for (panel, first) in (0..blocks(outputs)).step_by(panel_blocks).enumerate() {
+        let width = panel_blocks.min(blocks(outputs) - first) * LANES;
+        let start = panel * panel_blocks * LANES * steps;
+        for step in 0..steps {
+            for lane in 0..width.min(outputs - first * LANES) {
+                packed[start + step * width + lane] = weight(first * LANES + lane, step);
+            }
+        }
+    }
+    packed
+}
+
+/// The bias of every lane, with the activation's padding beyond the last channel. An empty bias is zero.
+pub(crate) fn bias(outputs: usize, bias: &[f32], activation: Activation) -> AlignedBuf {
+    assert!(bias.is_empty() || bias.len() == outputs, "{} biases for {outputs} channels", bias.len());
+    let mut packed = AlignedBuf::zeroed(blocks(outputs) * LANES);
+    packed[..bias.len()].copy_from_slice(bias);
+    packed[outputs..].fill(activation.padding_bias());
+    packed
+}

@@ -1,0 +1,291 @@
+//! Pointwise (1×1) convolution: a matrix product over pixels, straight on the blocked layout.
+//!
+//! Tiles of neighbouring pixels × output blocks; inside, one step an input channel: the pixel's value is broadcast
+//! against a row of the panel. Nothing is copied or packed at run time. Order of the loops in a task: panels, tiles, so
+//! that a panel (K×32 values) serves all pixels of the task while the task's pixels lie in the L2 cache.
+
+use crate::aligned::AlignedBuf;
+use crate::cpu::Isa;
+use crate::epilogue::{Activation, finish, with_activation};
+use crate::isa::{Lanes, Tier};
+use crate::layout::{LANES, blocks};
+use crate::pack;
+use crate::pool::Pool;
+use crate::split::{Shared, for_each, piece, wanted};
+
+/// Bytes of input that a task should work on: half of a small L2 cache.
+const TASK_BYTES: usize = 256 << 10;
+/// Bytes of a strip behind the prologue: well inside L1, beside the panel that streams through it.
+const STRIP_BYTES: usize = 16 << 10;
+
+/// A pointwise convolution with packed weights.
+pub struct Pointwise {
+    tier: &'static Tier,
+    inputs: usize,
+    outputs: usize,
+    panels: AlignedBuf,
+    bias: AlignedBuf,
+    activation: Activation,
+}
+
+/// What is done to the input on its way in, per image and channel: `activation(x · scale + shift)`.
+///
+/// It serves squeeze-and-excite's gate (scale alone) and, in training, batch norm and its non-linearity.
+#[derive(Clone, Copy)]
+pub struct Prologue<'a> {
+    /// One factor a lane: of every image in turn, or of all.
+    pub scale: &'a [f32],
+    /// One summand a lane, as `scale`.
+    pub shift: Option<&'a [f32]>,
+    /// Applied after both.
+    pub activation: Activation,
+}
+
+/// What one call works on.
+pub struct Call<'a> {
+    /// Images.
+    pub images: usize,
+    /// Pixels of an image.
+    pub pixels: usize,
+    /// Blocked input.
+    pub x: &'a [f32],
+    /// Blocked output.
+    pub y: &'a mut [f32],
+    /// Added after the activation; laid out as the output.
+    pub residual: Option<&'a [f32]>,
+    /// Applied to the input on its way in.
+    pub prologue: Option<Prologue<'a>>,
+    /// At least [`Pointwise::scratch`] values; untouched without a prologue.
+    pub scratch: &'a mut [f32],
+}
+
+impl Pointwise {
+    /// Packs `weights` (outputs×inputs, row-major) and `bias` (empty for none).
+    pub fn new(
+        isa: Isa,
+        inputs: usize,
+        outputs: usize,
+        weights: &[f32],
+        bias: &[f32],
+        activation: Activation,
+    ) -> Pointwise {
+        assert_eq!(weights.len(), inputs * outputs, "weights of {outputs}×{inputs}");
+        let tier = Tier::of(isa);
+        let panels = pack::panels(outputs, inputs, tier.panel_blocks, |o, i| weights[o * inputs + i]);
+        Pointwise { tier, inputs, outputs, panels, bias: pack::bias(outputs, bias, activation), activation }
+    }
+
+    /// Pixels of a strip behind the prologue.
+    fn strip(&self) -> usize {
+        let fit = STRIP_BYTES / (blocks(self.inputs) * LANES * size_of::<f32>());
+        (fit / self.tier.tile_pixels).max(1) * self.tier.tile_pixels
+    }
+
+    /// Values of scratch memory that `threads` threads need for a prologue.
+    pub fn scratch(&self, threads: usize) -> usize {
+        threads * self.strip() * blocks(self.inputs) * LANES
+    }
+
+    /// Runs the layer.
+    ///
+    /// # Panics
+    /// Where a buffer's length does not fit.
+    pub fn run(&self, pool: &Pool, call: Call) {
+        let Call { images, pixels, x, y, residual, prologue, scratch } = call;
+        let (x_image, y_image) = (blocks(self.inputs) * pixels * LANES, blocks(self.outputs) * pixels * LANES);
+        assert_eq!((x.len(), y.len()), (images * x_image, images * y_image), "pointwise buffers");
+        assert!(residual.is_none_or(|r| r.len() == y.len()), "the residual lies as the output does");
+        let lanes = blocks(self.inputs) * LANES;
+        let per_image = prologue.is_some_and(|p| p.scale.len() == images * lanes);
+        if let Some(p) = prologue {
+            assert!(per_image || p.scale.len() == lanes, "one scale a lane");
+            assert!(p.shift.is_none_or(|s| s.len() == p.scale.len()), "one shift a lane");
+            assert!(scratch.len() >= self.scratch(pool.threads()), "scratch for every thread");
+        }
+
+        let panel_count = blocks(self.outputs).div_ceil(self.tier.panel_blocks);
+        let (parts, groups) = self.cut(pool, images, pixels, panel_count);
+        let (y, scratch) = (Shared::new(y), Shared::new(scratch));
+        let slot_len = self.strip() * lanes;
+        for_each(pool, images * parts * groups, |task, slot| {
+            let (image, part, group) = (task / (parts * groups), task / groups % parts, task % groups);
+            let pixels_here = piece(pixels, self.tier.tile_pixels, parts, part);
+            let blocks_here = piece(blocks(self.outputs), self.tier.panel_blocks, groups, group);
+            let y_at = image * y_image + (blocks_here.start * pixels + pixels_here.start) * LANES;
+            let of_image = |s: &[f32]| s[if per_image { image * lanes } else { 0 }..].as_ptr();
+            let task = Task {
+                x: x[image * x_image + pixels_here.start * LANES..].as_ptr(),
+                block: pixels * LANES,
+                panels: self.panels[blocks_here.start * LANES * self.inputs..].as_ptr(),
+                bias: self.bias[blocks_here.start * LANES..].as_ptr(),
+                y: y.at(y_at),
+                residual: residual.map_or(std::ptr::null(), |r| r[y_at..].as_ptr()),
+                inputs: self.inputs,
+                pixels: pixels_here.len(),
+                blocks: blocks_here.len(),
+                activation: self.activation,
+                scale: prologue.map_or(std::ptr::null(), |p| of_image(p.scale)),
+                shift: prologue.and_then(|p| p.shift).map_or(std::ptr::null(), of_image),
+                prologue_activation: prologue.map_or(Activation::Linear, |p| p.activation),
+                scratch: scratch.at(slot * slot_len),
+                strip: self.strip(),
+            };
+            // SAFETY: the tier was handed out by detection. All pointers lie in buffers whose lengths were checked
+            // above; tasks differ in image, pixels or blocks, so each writes its own part of `y`, and each slot its own
+            // part of `scratch`.
+            unsafe { (self.tier.pointwise)(&task) }
+        });
+    }
+
+    /// Parts of the pixels and groups of panels. Where there are more pixels than output channels, pixels are cut first
+    /// (every thread reads all weights); otherwise panels (every thread reads the whole input).
+    fn cut(&self, pool: &Pool, images: usize, pixels: usize, panel_count: usize) -> (usize, usize) {
+        let wanted = wanted(pool, images * pixels * self.inputs * self.outputs).div_ceil(images);
+        let most_parts = pixels.div_ceil(4 * self.tier.tile_pixels);
+        let (parts, groups) = if pixels >= self.outputs {
+            let parts = wanted.min(most_parts);
+            (parts, wanted.div_ceil(parts).min(panel_count))
+        } else {
+            let groups = wanted.min(panel_count);
+            (wanted.div_ceil(groups).min(most_parts), groups)
+        };
+        let for_cache = (pixels * self.inputs * size_of::<f32>()).div_ceil(TASK_BYTES).min(most_parts);
+        (parts.max(for_cache), groups)
+    }
+}
+
+/// Some pixels × some panels of one image.
+pub(crate) struct Task {
+    x: *const f32,
+    /// Distance between blocks, in input and output.
+    block: usize,
+    panels: *const f32,
+    bias: *const f32,
+    y: *mut f32,
+    residual: *const f32,
+    inputs: usize,
+    pixels: usize,
+    blocks: usize,
+    activation: Activation,
+    /// Null where there is no prologue.
+    scale: *const f32,
+    /// Null where there is none.
+    shift: *const f32,
+    prologue_activation: Activation,
+    scratch: *mut f32,
+    strip: usize,
+}
+
+/// # Safety
+/// The task's pointers cover its pixels and blocks.
+#[inline(always)]
+pub(crate) unsafe fn task<L: Lanes, const P: usize, const B: usize>(t: &Task) {
+    // SAFETY: the caller's, passed on to parts of the task.
+    unsafe {
+        if t.scale.is_null() {
+            panels::<L, P, B>(t, t.x, t.block, 0, t.pixels);
+        } else {
+            for first in (0..t.pixels).step_by(t.strip) {
+                let count = t.strip.min(t.pixels - first);
+                prologue::<L>(t, first, count);
+                panels::<L, P, B>(t, t.scratch, t.strip * LANES, first, count);
+            }
+        }
+    }
+}
+
+/// Fills the scratch with a strip's input behind the prologue.
+#[inline(always)]
+unsafe fn prologue<L: Lanes>(t: &Task, first: usize, count: usize) {
+    with_activation!(t.prologue_activation, L, |f| {
+        for block in 0..blocks(t.inputs) {
+            // SAFETY: the strip lies inside the task's pixels, the scratch holds a strip of every block.
+            unsafe {
+                let scale = L::load(t.scale.add(block * LANES));
+                let shift = if t.shift.is_null() { L::splat(0.0) } else { L::load(t.shift.add(block * LANES)) };
+                let x = t.x.add(block * t.block + first * LANES);
+                let strip = t.scratch.add(block * t.strip * LANES);
+                for p in 0..count {
+                    f(L::load(x.add(p * LANES)).mul_add(scale, shift)).store(strip.add(p * LANES));
+                }
+            }
+        }
+    })
+}
+
+/// `count` pixels from `first` on, all panels; their input begins at `x`, blocks `x_block` apart.
+#[inline(always)]
+unsafe fn panels<L: Lanes, const P: usize, const B: usize>(
+    t: &Task,
+    x: *const f32,
+    x_block: usize,
+    first: usize,
+    count: usize,
+) {
+    let mut block = 0;
+    while block < t.blocks {
+        let width = B.min(t.blocks - block);
+        let mut pixel = 0;
+        while pixel < count {
+            let tile = Tile {
+                // SAFETY: inside the task.
+                x: unsafe { x.add(pixel * LANES) },
+                x_block,
+                block,
+                pixel: first + pixel,
+            };
+            let height = P.min(count - pixel);
+            macro_rules! tiles {
+                ($($p:literal)*) => {
+                    match (height, width) {
+                        // SAFETY: the tile lies inside the task. Constants guard tiles that P and B rule out.
+                        $(($p, 1) if $p <= P => unsafe { product::<L, $p, 1>(t, tile) },
+                          ($p, 2) if $p <= P && B >= 2 => unsafe { product::<L, $p, 2>(t, tile) },)*
+                        _ => unreachable!(),
+                    }
+                };
+            }
+            tiles!(7 6 5 4 3 2 1);
+            pixel += height;
+        }
+        block += B;
+    }
+}
+
+struct Tile {
+    x: *const f32,
+    x_block: usize,
+    block: usize,
+    pixel: usize,
+}
+
+/// One tile of `P` pixels and `B` blocks.
+#[inline(always)]
+unsafe fn product<L: Lanes, const P: usize, const B: usize>(t: &Task, tile: Tile) {
+    // SAFETY: the tile lies inside the task.
+    unsafe {
+        let bias: [L; B] = std::array::from_fn(|b| L::load(t.bias.add((tile.block + b) * LANES)));
+        let mut acc = [bias; P];
+        let mut w = t.panels.add(tile.block * LANES * t.inputs);
+        let mut x = tile.x;
+        let mut left = t.inputs;
+        while left > 0 {
+            let lanes = left.min(LANES);
+            for lane in 0..lanes {
+                let row: [L; B] = std::array::from_fn(|b| L::load(w.add(b * LANES)));
+                for (p, pixel) in acc.iter_mut().enumerate() {
+                    let value = L::splat(*x.add(p * LANES + lane));
+                    for b in 0..B {
+                        pixel[b] = value.mul_add(row[b], pixel[b]);
+                    }
+                }
+                w = w.add(B * LANES);
+            }
+            x = x.add(tile.x_block);
+            left -= lanes;
+        }
+        let at = tile.block * t.block + tile.pixel * LANES;
+        let residual = if t.residual.is_null() { t.residual } else { t.residual.add(at) };
+        finish(&acc, t.activation, residual, t.y.add(at), t.block);
+    }
+}

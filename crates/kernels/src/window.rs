@@ -1,0 +1,53 @@
+//! Where a sliding window meets an image's edges.
+
+/// A window over height and width, with the zeros before each axis. Pairs are height, width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Height and width of the input.
+    pub input: [usize; 2],
+    /// Height and width of the output.
+    pub output: [usize; 2],
+    /// Size of the window.
+    pub kernel: [usize; 2],
+    /// Step between windows.
+    pub stride: [usize; 2],
+    /// Distance between taps.
+    pub dilation: [usize; 2],
+    /// Zeros before the input. Those behind it follow from `output`.
+    pub before: [usize; 2],
+}
+
+impl Geometry {
+    /// Pixels of the input and of the output.
+    pub fn pixels(&self) -> [usize; 2] {
+        [self.input[0] * self.input[1], self.output[0] * self.output[1]]
+    }
+
+    /// The taps of `axis` that lie inside the input for output `at`.
+    pub(crate) fn taps(&self, axis: usize, at: usize) -> std::ops::Range<usize> {
+        let (start, dilation) = ((at * self.stride[axis]) as isize - self.before[axis] as isize, self.dilation[axis]);
+        let first = (-start).max(0) as usize;
+        let beyond = (self.input[axis] as isize - start).max(0) as usize;
+        let first = first.div_ceil(dilation).min(self.kernel[axis]);
+        first..beyond.div_ceil(dilation).clamp(first, self.kernel[axis])
+    }
+
+    /// First input coordinate of `axis` that output `at` looks at; negative inside the padding.
+    pub(crate) fn start(&self, axis: usize, at: usize) -> isize {
+        (at * self.stride[axis]) as isize - self.before[axis] as isize
+    }
+}
+
+/// The tile that continues a row of `width` columns at `column`: where it begins, and its columns, one of `most`, 4, 2
+/// and 1. Where more than half of a full tile is left, a full one begins earlier and computes some columns twice.
+#[inline(always)]
+pub(crate) fn next_tile(column: usize, width: usize, most: usize) -> (usize, usize) {
+    let left = width - column;
+    if left >= most {
+        (column, most)
+    } else if left > most / 2 && width >= most {
+        (width - most, most)
+    } else {
+        (column, [4, 2, 1].into_iter().find(|&q| q <= left && q < most).unwrap_or(1))
+    }
+}

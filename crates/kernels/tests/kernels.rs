@@ -1,0 +1,329 @@
+//! Every kernel of every instruction set that this processor has, against the scalar reference, on random shapes:
+//! ragged channels, odd sizes, any window, tails, several threads.
+
+use mobilenet_kernels::layout::{Dims, Order, blocks, from_blocked, padding_is_zero, to_blocked};
+use mobilenet_kernels::pool2d::{self, Kind};
+use mobilenet_kernels::{
+    Activation, Geometry, Isa, Pool, dense, depthwise, elementwise, fc, pointwise, reference, resize,
+};
+use proptest::prelude::*;
+
+/// Values in −1 … 1 that a seed determines.
+fn random(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+fn blocked(x: &[f32], dims: Dims) -> Vec<f32> {
+    let mut y = vec![f32::NAN; dims.blocked_len()];
+    to_blocked(x, dims, Order::Nchw, &mut y);
+    y
+}
+
+/// The largest difference, over a scale of at least one; lanes beyond the last channel must be zero.
+#[track_caller]
+fn assert_close(what: &str, isa: Isa, got: &[f32], dims: Dims, want: &[f32]) {
+    assert!(padding_is_zero(got, dims), "{what} on {isa}: lanes beyond the last channel are not zero");
+    let mut plain = vec![0.0; dims.len()];
+    from_blocked(got, dims, Order::Nchw, &mut plain);
+    let scale = want.iter().fold(1f32, |m, v| m.max(v.abs()));
+    for (i, (g, w)) in plain.iter().zip(want).enumerate() {
+        assert!((g - w).abs() <= 2e-5 * scale, "{what} on {isa}: at {i} {g} instead of {w} (scale {scale})");
+    }
+}
+
+fn activation() -> impl Strategy<Value = Activation> {
+    prop::sample::select(Activation::ALL.to_vec())
+}
+
+/// A window whose every size may be odd, ragged, strided, dilated and padded on either side.
+fn geometry() -> impl Strategy<Value = Geometry> {
+    let axis = (1usize..24, 1usize..=5, 1usize..=3, 1usize..=3, 0usize..4, 0usize..4);
+    (axis.clone(), axis, prop::bool::weighted(0.6)).prop_filter_map("window fits", |(a, b, common)| {
+        // The papers' windows are the ones with tiles of their own: try them more often than not.
+        let fix = |(i, k, s, d, p, q): (usize, usize, usize, usize, usize, usize)| match common {
+            true => (i, if k < 3 { 3 } else { 5 }, s.min(2), 1, p, q),
+            false => (i, k, s, d, p, q),
+        };
+        let (a, mut b) = (fix(a), fix(b));
+        if common {
+            (b.1, b.2) = (a.1, a.2);
+        }
+        let output = |(i, k, s, d, p, q): (usize, usize, usize, usize, usize, usize)| {
+            (i + p + q).checked_sub(d * (k - 1) + 1).map(|room| room / s + 1)
+        };
+        Some(Geometry {
+            input: [a.0, b.0],
+            output: [output(a)?, output(b)?],
+            kernel: [a.1, b.1],
+            stride: [a.2, b.2],
+            dilation: [a.3, b.3],
+            before: [a.4, b.4],
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 96 } else { 400 }))]
+
+    #[test]
+    fn pointwise_equals_the_reference(
+        (n, c, o, h, w) in (1usize..3, 1usize..70, 1usize..90, 1usize..12, 1usize..12),
+        activation in activation(), with_residual: bool, with_bias: bool, prologue in 0..4, seed: u64, threads in 1usize..4,
+    ) {
+        let (dims, out) = (Dims { n, c, h, w }, Dims { n, c: o, h, w });
+        let x = random(seed, dims.len());
+        let (weights, bias) = (random(seed ^ 1, c * o), if with_bias { random(seed ^ 2, o) } else { vec![] });
+        let residual = random(seed ^ 3, out.len());
+        // The prologue's factors: one set a image, or one for all.
+        let sets = if prologue == 1 { n } else { 1 };
+        let (scale, shift) = (random(seed ^ 4, sets * c), random(seed ^ 5, sets * c));
+        let inner = if prologue == 3 { Activation::HSwish } else { Activation::Linear };
+        let seen: Vec<f32> = x.iter().enumerate().map(|(i, &v)| {
+            let channel = i / dims.pixels() % (sets * c);
+            match prologue {
+                0 => v,
+                1 => v * scale[channel],
+                _ => reference::activate(inner, f64::from(v) * f64::from(scale[channel]) + f64::from(shift[channel])) as f32,
+            }
+        }).collect();
+        let g = Geometry { input: [h, w], output: [h, w], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], before: [0, 0] };
+        let mut want = reference::convolution(n, [c, o], 1, &g, &seen, &weights, &bias, activation);
+        if with_residual {
+            want.iter_mut().zip(&residual).for_each(|(y, r)| *y += r);
+        }
+        let lanes = |v: &[f32]| blocked(v, Dims { n: sets, c, h: 1, w: 1 });
+        let (scale, shift) = (lanes(&scale), lanes(&shift));
+        let (x, residual) = (blocked(&x, dims), blocked(&residual, out));
+        let pool = Pool::new(threads);
+        for isa in Isa::available() {
+            let layer = pointwise::Pointwise::new(isa, c, o, &weights, &bias, activation);
+            let mut y = vec![f32::NAN; out.blocked_len()];
+            let mut scratch = vec![f32::NAN; layer.scratch(threads)];
+            layer.run(&pool, pointwise::Call {
+                images: n, pixels: h * w, x: &x, y: &mut y,
+                residual: with_residual.then_some(&residual[..]),
+                prologue: (prologue > 0).then_some(pointwise::Prologue {
+                    scale: &scale, shift: (prologue > 1).then_some(&shift[..]), activation: inner,
+                }),
+                scratch: &mut scratch,
+            });
+            assert_close("pointwise", isa, &y, out, &want);
+        }
+    }
+
+    #[test]
+    fn depthwise_equals_the_reference(
+        (n, c) in (1usize..3, 1usize..40), g in geometry(),
+        activation in activation(), with_residual: bool, with_sums: bool, seed: u64, threads in 1usize..4,
+    ) {
+        let (dims, out) = (Dims { n, c, h: g.input[0], w: g.input[1] }, Dims { n, c, h: g.output[0], w: g.output[1] });
+        let x = random(seed, dims.len());
+        let (weights, bias) = (random(seed ^ 1, c * g.kernel[0] * g.kernel[1]), random(seed ^ 2, c));
+        let residual = random(seed ^ 3, out.len());
+        let mut want = reference::convolution(n, [c, c], c, &g, &x, &weights, &bias, activation);
+        if with_residual {
+            want.iter_mut().zip(&residual).for_each(|(y, r)| *y += r);
+        }
+        let (x, residual) = (blocked(&x, dims), blocked(&residual, out));
+        let pool = Pool::new(threads);
+        for isa in Isa::available() {
+            let layer = depthwise::Depthwise::new(isa, c, g.kernel, &weights, &bias, activation);
+            let mut y = vec![f32::NAN; out.blocked_len()];
+            let mut sums = vec![f32::NAN; layer.sums(n, g.output)];
+            layer.run(&pool, depthwise::Call {
+                images: n, geometry: g, x: &x, y: &mut y,
+                residual: with_residual.then_some(&residual[..]),
+                sums: with_sums.then_some(&mut sums[..]),
+            });
+            assert_close("depthwise", isa, &y, out, &want);
+            if with_sums {
+                let pooled = Dims { n, c, h: 1, w: 1 };
+                let mut mean = vec![f32::NAN; pooled.blocked_len()];
+                pool2d::mean_of_sums(isa, &pool, n * blocks(c), layer.shards(g.output), out.pixels(), &sums, &mut mean);
+                assert_close("squeeze", isa, &mean, pooled, &reference::global_average(out.pixels(), &want));
+            }
+        }
+    }
+
+    #[test]
+    fn dense_equals_the_reference(
+        (n, c, o) in (1usize..3, 1usize..20, 1usize..40), g in geometry(), source in 0..3,
+        activation in activation(), with_residual: bool, seed: u64, threads in 1usize..4,
+    ) {
+        let (dims, out) = (Dims { n, c, h: g.input[0], w: g.input[1] }, Dims { n, c: o, h: g.output[0], w: g.output[1] });
+        let x = random(seed, dims.len());
+        let (weights, bias) = (random(seed ^ 1, c * o * g.kernel[0] * g.kernel[1]), random(seed ^ 2, o));
+        let residual = random(seed ^ 3, out.len());
+        let mut want = reference::convolution(n, [c, o], 1, &g, &x, &weights, &bias, activation);
+        if with_residual {
+            want.iter_mut().zip(&residual).for_each(|(y, r)| *y += r);
+        }
+        let in_blocks = blocked(&x, dims);
+        let mut channels_last = vec![0.0; dims.len()];
+        from_blocked(&in_blocks, dims, Order::Nhwc, &mut channels_last);
+        let (source, x) = match source {
+            0 => (dense::Source::Blocked, &in_blocks),
+            1 => (dense::Source::Plain(Order::Nchw), &x),
+            _ => (dense::Source::Plain(Order::Nhwc), &channels_last),
+        };
+        let residual = blocked(&residual, out);
+        let pool = Pool::new(threads);
+        for isa in Isa::available() {
+            let layer = dense::Dense::new(isa, [c, o], g.kernel, &weights, &bias, activation);
+            let mut y = vec![f32::NAN; out.blocked_len()];
+            layer.run(&pool, dense::Call {
+                images: n, geometry: g, source, x, y: &mut y, residual: with_residual.then_some(&residual[..]),
+            });
+            assert_close("dense", isa, &y, out, &want);
+        }
+    }
+
+    #[test]
+    fn fully_connected_equals_the_reference(
+        (n, c, o) in (1usize..11, 1usize..200, 1usize..150), activation in activation(), seed: u64, threads in 1usize..4,
+    ) {
+        let (dims, out) = (Dims { n, c, h: 1, w: 1 }, Dims { n, c: o, h: 1, w: 1 });
+        let (x, weights, bias) = (random(seed, dims.len()), random(seed ^ 1, c * o), random(seed ^ 2, o));
+        let g = Geometry { input: [1, 1], output: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], before: [0, 0] };
+        let want = reference::convolution(n, [c, o], 1, &g, &x, &weights, &bias, activation);
+        let x = blocked(&x, dims);
+        let pool = Pool::new(threads);
+        for isa in Isa::available() {
+            let layer = fc::FullyConnected::new(isa, c, o, &weights, &bias, activation);
+            let mut y = vec![f32::NAN; out.blocked_len()];
+            layer.run(&pool, n, &x, &mut y);
+            assert_close("fully connected", isa, &y, out, &want);
+        }
+    }
+
+    #[test]
+    fn pooling_equals_the_reference((n, c) in (1usize..3, 1usize..40), g in geometry(), max: bool, seed: u64) {
+        // A window wholly in the padding has no mean and no maximum.
+        let has_tap = |axis: usize, at: usize| (0..g.kernel[axis]).any(|k| {
+            (g.before[axis]..g.before[axis] + g.input[axis]).contains(&(at * g.stride[axis] + k * g.dilation[axis]))
+        });
+        prop_assume!((0..2).all(|axis| (0..g.output[axis]).all(|at| has_tap(axis, at))));
+        let kind = if max { Kind::Max } else { Kind::Average };
+        let (dims, out) = (Dims { n, c, h: g.input[0], w: g.input[1] }, Dims { n, c, h: g.output[0], w: g.output[1] });
+        let x = random(seed, dims.len());
+        let want = reference::pool(kind, n * c, &g, &x);
+        let mean = reference::global_average(dims.pixels(), &x);
+        let x = blocked(&x, dims);
+        let pool = Pool::new(2);
+        for isa in Isa::available() {
+            let mut y = vec![f32::NAN; out.blocked_len()];
+            pool2d::windows(isa, &pool, kind, n * blocks(c), g, &x, &mut y);
+            assert_close("pool", isa, &y, out, &want);
+            let pooled = Dims { n, c, h: 1, w: 1 };
+            let mut y = vec![f32::NAN; pooled.blocked_len()];
+            pool2d::global_average(isa, &pool, n * blocks(c), dims.pixels(), &x, &mut y);
+            assert_close("global average", isa, &y, pooled, &mean);
+        }
+    }
+
+    #[test]
+    fn elementwise_equals_the_reference(
+        (n, c, h, w) in (1usize..3, 1usize..40, 1usize..9, 1usize..9), activation in activation(), seed: u64,
+    ) {
+        let dims = Dims { n, c, h, w };
+        let x: Vec<f32> = random(seed, dims.len()).iter().map(|v| v * 8.0).collect();
+        let (other, gate) = (random(seed ^ 1, dims.len()), random(seed ^ 2, n * c));
+        let activated: Vec<f32> = x.iter().map(|&v| reference::activate(activation, v.into()) as f32).collect();
+        let sum: Vec<f32> = x.iter().zip(&other).map(|(a, b)| a + b).collect();
+        let gated = reference::gate(dims, &x, &gate);
+        let (x, other, gate) = (blocked(&x, dims), blocked(&other, dims), blocked(&gate, Dims { h: 1, w: 1, ..dims }));
+        let pool = Pool::new(2);
+        for isa in Isa::available() {
+            for (operation, want) in [
+                (elementwise::Operation::Activate(activation), &activated),
+                (elementwise::Operation::Add(&other), &sum),
+                (elementwise::Operation::Gate(&gate), &gated),
+            ] {
+                let mut y = vec![f32::NAN; dims.blocked_len()];
+                elementwise::run(isa, &pool, operation, dims, &x, &mut y);
+                assert_close("elementwise", isa, &y, dims, want);
+            }
+        }
+    }
+
+    #[test]
+    fn concat_and_resize_equal_the_reference(
+        (n, a, b) in (1usize..3, 1usize..40, 1usize..40), (h, w) in (1usize..9, 1usize..9),
+        (oh, ow) in (1usize..20, 1usize..20), align_corners: bool, seed: u64,
+    ) {
+        let (first, second) = (Dims { n, c: a, h, w }, Dims { n, c: b, h, w });
+        let both = Dims { n, c: a + b, h, w };
+        let (x, z) = (random(seed, first.len()), random(seed ^ 1, second.len()));
+        let want: Vec<f32> = x.chunks(a * h * w).zip(z.chunks(b * h * w)).flat_map(|(x, z)| [x, z].concat()).collect();
+        let mut y = vec![0.0; both.blocked_len()];
+        elementwise::copy_channels(&blocked(&x, first), first, &mut y, a + b, 0);
+        elementwise::copy_channels(&blocked(&z, second), second, &mut y, a + b, a);
+        assert_close("concat", Isa::Portable, &y, both, &want);
+
+        let out = Dims { h: oh, w: ow, ..first };
+        let want = reference::bilinear(n * a, [h, w], [oh, ow], align_corners, &x);
+        let mut y = vec![f32::NAN; out.blocked_len()];
+        resize::bilinear(&Pool::new(2), n * blocks(a), [h, w], [oh, ow], align_corners, &blocked(&x, first), &mut y);
+        assert_close("resize", Isa::Portable, &y, out, &want);
+    }
+
+    #[test]
+    fn activations_hold_over_their_whole_range(x in prop::num::f32::NORMAL | prop::num::f32::ZERO) {
+        let x = x.clamp(-1e30, 1e30);
+        let dims = Dims { n: 1, c: 16, h: 1, w: 1 };
+        for isa in Isa::available() {
+            for activation in Activation::ALL {
+                let mut y = [f32::NAN; 16];
+                elementwise::run(isa, &Pool::new(1), elementwise::Operation::Activate(activation), dims, &[x; 16], &mut y);
+                let want = reference::activate(activation, x.into()) as f32;
+                prop_assert!((y[0] - want).abs() <= 2e-6 * want.abs().max(1e-30), "{activation:?} of {x} on {isa}: {} instead of {want}", y[0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn layout_round_trips_in_both_orders() {
+    let dims = Dims { n: 2, c: 19, h: 3, w: 5 };
+    let x = random(7, dims.len());
+    for order in [Order::Nchw, Order::Nhwc] {
+        let mut y = vec![f32::NAN; dims.blocked_len()];
+        to_blocked(&x, dims, order, &mut y);
+        assert!(padding_is_zero(&y, dims));
+        let mut back = vec![0.0; dims.len()];
+        from_blocked(&y, dims, order, &mut back);
+        assert_eq!(back, x);
+    }
+}
+
+#[test]
+fn bits_are_equal_for_any_number_of_threads() {
+    let dims = Dims { n: 1, c: 72, h: 28, w: 28 };
+    let g = Geometry { input: [28, 28], output: [28, 28], kernel: [5, 5], stride: [1, 1], dilation: [1, 1], before: [2, 2] };
+    let x = blocked(&random(1, dims.len()), dims);
+    let (dw, pw) = (random(2, 72 * 25), random(3, 72 * 160));
+    for isa in Isa::available() {
+        let depth = depthwise::Depthwise::new(isa, 72, [5, 5], &dw, &[], Activation::HSwish);
+        let point = pointwise::Pointwise::new(isa, 72, 160, &pw, &[], Activation::Relu);
+        let results: Vec<_> = [1, 2, 3, 7]
+            .map(|threads| {
+                let pool = Pool::new(threads);
+                let mut y = vec![0.0; x.len()];
+                let mut sums = vec![0.0; depth.sums(1, g.output)];
+                depth.run(&pool, depthwise::Call { images: 1, geometry: g, x: &x, y: &mut y, residual: None, sums: Some(&mut sums) });
+                let mut z = vec![0.0; Dims { c: 160, ..dims }.blocked_len()];
+                let call = pointwise::Call { images: 1, pixels: 784, x: &y, y: &mut z, residual: None, prologue: None, scratch: &mut [] };
+                point.run(&pool, call);
+                [y, sums, z].map(|v| v.iter().map(|f| f.to_bits()).collect::<Vec<_>>())
+            })
+            .into();
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{isa} differs between thread counts");
+    }
+}
