@@ -1,1 +1,3 @@
 //! Kernels over the blocked layout. No meaning here: no graphs, no files.
+
+pub mod pool;
