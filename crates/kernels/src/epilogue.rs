@@ -81,10 +81,22 @@ macro_rules! with_activation {
     ($activation:expr, $lanes:ty, |$f:ident| $body:expr) => {{
         use $crate::epilogue::Activation as A;
         match $activation {
-            A::Linear => { let $f = |v: $lanes| v; $body }
-            A::Relu => { let $f = |v: $lanes| $crate::epilogue::relu(v); $body }
-            A::Relu6 => { let $f = |v: $lanes| $crate::epilogue::relu6(v); $body }
-            A::HSwish => { let $f = |v: $lanes| $crate::epilogue::h_swish(v); $body }
+            A::Linear => {
+                let $f = |v: $lanes| v;
+                $body
+            }
+            A::Relu => {
+                let $f = |v: $lanes| $crate::epilogue::relu(v);
+                $body
+            }
+            A::Relu6 => {
+                let $f = |v: $lanes| $crate::epilogue::relu6(v);
+                $body
+            }
+            A::HSwish => {
+                let $f = |v: $lanes| $crate::epilogue::h_swish(v);
+                $body
+            }
             A::HardSigmoid | A::Sigmoid | A::Swish => {
                 let activation = $activation;
                 let $f = |v: $lanes| $crate::epilogue::apply(activation, v);

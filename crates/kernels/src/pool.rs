@@ -34,7 +34,7 @@ pub const MAX_THREADS: usize = 64;
 ///
 /// let pool = Pool::new(2);
 /// let sum = AtomicUsize::new(0);
-/// pool.run(10, |task| {
+/// pool.run(10, |task, _slot| {
 ///     sum.fetch_add(task, Ordering::Relaxed);
 /// });
 /// assert_eq!(sum.into_inner(), 45);
@@ -71,9 +71,12 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `f(0)`, `f(1)`, … `f(tasks - 1)`, each exactly once, in no
-    /// particular order, on the caller and the workers; returns when all are
-    /// done. Allocates nothing.
+    /// Calls `f(0, slot)`, `f(1, slot)`, … `f(tasks - 1, slot)`, each exactly
+    /// once, in no particular order, on the caller and the workers; returns
+    /// when all are done. Allocates nothing.
+    ///
+    /// `slot` is below [`threads`](Pool::threads) and tells the threads of one
+    /// call apart, so that each can have scratch memory of its own.
     ///
     /// Runs them in order on the caller when there is one task or one thread,
     /// when another caller has the workers, and inside a task.
@@ -82,10 +85,10 @@ impl Pool {
     /// If a task panics, with the payload of the first panic, once no task
     /// runs any more. The other tasks may or may not have run. The pool stays
     /// usable.
-    pub fn run(&self, tasks: usize, f: impl Fn(usize) + Sync) {
+    pub fn run(&self, tasks: usize, f: impl Fn(usize, usize) + Sync) {
         if tasks <= 1 || self.workers.is_empty() || !self.shared.try_enter() {
             for task in 0..tasks {
-                f(task);
+                f(task, 0);
             }
             return;
         }

@@ -42,30 +42,13 @@ pub fn global_average(isa: Isa, pool: &Pool, planes: usize, pixels: usize, x: &[
 ///
 /// # Panics
 /// Where a buffer's length does not fit.
-pub fn mean_of_sums(
-    isa: Isa,
-    pool: &Pool,
-    planes: usize,
-    count: usize,
-    pixels: usize,
-    sums: &[f32],
-    y: &mut [f32],
-) {
+pub fn mean_of_sums(isa: Isa, pool: &Pool, planes: usize, count: usize, pixels: usize, sums: &[f32], y: &mut [f32]) {
     assert_eq!((sums.len(), y.len()), (planes * count * LANES, planes * LANES), "pooling buffers");
     each_plane(isa, pool, What::Mean { count, pixels }, planes, count * LANES, LANES, sums, y);
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call for three kinds of pooling")]
-fn each_plane(
-    isa: Isa,
-    pool: &Pool,
-    what: What,
-    planes: usize,
-    x_len: usize,
-    y_len: usize,
-    x: &[f32],
-    y: &mut [f32],
-) {
+fn each_plane(isa: Isa, pool: &Pool, what: What, planes: usize, x_len: usize, y_len: usize, x: &[f32], y: &mut [f32]) {
     let tier = Tier::of(isa);
     // An addition costs as much as a multiply-add, but reads memory: weigh it double.
     let tasks = wanted(pool, 2 * x.len()).min(planes);

@@ -42,8 +42,7 @@ pub fn bilinear(
             let line = |h: usize| &x[plane * x_len + h * input[1] * LANES..][..input[1] * LANES];
             let (top, bottom) = (line(top), line(bottom));
             // SAFETY: each row lies inside the checked buffer and belongs to one task.
-            let out =
-                unsafe { std::slice::from_raw_parts_mut(y.at(row * output[1] * LANES), output[1] * LANES) };
+            let out = unsafe { std::slice::from_raw_parts_mut(y.at(row * output[1] * LANES), output[1] * LANES) };
             for (ow, out) in out.chunks_exact_mut(LANES).enumerate() {
                 let (left, right, u) = sources(input[1], output[1], align_corners, ow);
                 let pixel = |line: &[f32], w: usize, lane: usize| line[w * LANES + lane];

@@ -16,7 +16,7 @@ pub(crate) fn wanted(pool: &Pool, work: usize) -> usize {
 
 /// Runs `f(task, slot)` for every task; `slot` tells threads apart that run at once. A single task stays here.
 pub(crate) fn for_each(pool: &Pool, tasks: usize, f: impl Fn(usize, usize) + Sync) {
-    if tasks == 1 { f(0, 0) } else { pool.run(tasks, &f) }
+    if tasks == 1 { f(0, 0) } else { pool.run(tasks, f) }
 }
 
 /// The `part`-th of `parts` pieces of `0..total`, cut at multiples of `step`.

@@ -306,7 +306,14 @@ fn layout_round_trips_in_both_orders() {
 #[test]
 fn bits_are_equal_for_any_number_of_threads() {
     let dims = Dims { n: 1, c: 72, h: 28, w: 28 };
-    let g = Geometry { input: [28, 28], output: [28, 28], kernel: [5, 5], stride: [1, 1], dilation: [1, 1], before: [2, 2] };
+    let g = Geometry {
+        input: [28, 28],
+        output: [28, 28],
+        kernel: [5, 5],
+        stride: [1, 1],
+        dilation: [1, 1],
+        before: [2, 2],
+    };
     let x = blocked(&random(1, dims.len()), dims);
     let (dw, pw) = (random(2, 72 * 25), random(3, 72 * 160));
     for isa in Isa::available() {
@@ -317,9 +324,20 @@ fn bits_are_equal_for_any_number_of_threads() {
                 let pool = Pool::new(threads);
                 let mut y = vec![0.0; x.len()];
                 let mut sums = vec![0.0; depth.sums(1, g.output)];
-                depth.run(&pool, depthwise::Call { images: 1, geometry: g, x: &x, y: &mut y, residual: None, sums: Some(&mut sums) });
+                depth.run(
+                    &pool,
+                    depthwise::Call { images: 1, geometry: g, x: &x, y: &mut y, residual: None, sums: Some(&mut sums) },
+                );
                 let mut z = vec![0.0; Dims { c: 160, ..dims }.blocked_len()];
-                let call = pointwise::Call { images: 1, pixels: 784, x: &y, y: &mut z, residual: None, prologue: None, scratch: &mut [] };
+                let call = pointwise::Call {
+                    images: 1,
+                    pixels: 784,
+                    x: &y,
+                    y: &mut z,
+                    residual: None,
+                    prologue: None,
+                    scratch: &mut [],
+                };
                 point.run(&pool, call);
                 [y, sums, z].map(|v| v.iter().map(|f| f.to_bits()).collect::<Vec<_>>())
             })

@@ -99,4 +99,10 @@ impl Lanes for Pair {
     }
 }
 
-super::tier!(#[target_feature(enable = "avx2,fma")] Pair, pixels = 6, blocks = 1, columns = 4);
+super::tier!(
+    #[target_feature(enable = "avx2,fma")]
+    Pair,
+    pixels = 6,
+    blocks = 1,
+    columns = 4
+);

@@ -77,5 +77,8 @@ impl Lanes for Zmm {
 
 super::tier!(
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
-    Zmm, pixels = 7, blocks = 2, columns = 7
+    Zmm,
+    pixels = 7,
+    blocks = 2,
+    columns = 7
 );

@@ -1,11 +1,11 @@
 //! One file an instruction set. Each says how sixteen lanes are held and how large its tiles are; the tiles themselves
 //! are written once, over [`Lanes`], and compiled for each instruction set by [`tier!`].
 
-mod portable;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod portable;
 
 use crate::cpu::Isa;
 use crate::{dense, depthwise, elementwise, fc, pointwise, pool2d};

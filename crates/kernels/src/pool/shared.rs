@@ -61,11 +61,11 @@ const PANICKED: usize = 1 << (usize::BITS - 2);
 const DONE_COUNT: usize = PANICKED - 1;
 
 /// Stands in before the first job.
-const NO_TASK: &(dyn Fn(usize) + Sync) = &|_| {};
+const NO_TASK: &(dyn Fn(usize, usize) + Sync) = &|_, _| {};
 
 /// The current job; meaningful only while a caller is inside `run`.
 struct Job {
-    f: *const (dyn Fn(usize) + Sync),
+    f: *const (dyn Fn(usize, usize) + Sync),
     tasks: usize,
 }
 
@@ -139,13 +139,16 @@ impl Shared {
     }
 
     /// The caller's side of a job, after `try_enter`.
-    pub(super) fn run(&self, tasks: usize, f: &(dyn Fn(usize) + Sync)) {
-        let f = f as *const (dyn Fn(usize) + Sync);
+    pub(super) fn run(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
+        let f = f as *const (dyn Fn(usize, usize) + Sync);
         // SAFETY: only the lifetime in the type changes. The pointer is used
         // only between a claim and its report, and this function returns after
         // all reports (module comment, 2), while `f` is borrowed.
         let f = unsafe {
-            std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync + 'static)>(f)
+            std::mem::transmute::<
+                *const (dyn Fn(usize, usize) + Sync + '_),
+                *const (dyn Fn(usize, usize) + Sync + 'static),
+            >(f)
         };
         // SAFETY: `busy` makes this the only caller, and `unclaimed` is 0 and
         // all of the last job is reported, so no worker reads the job.
@@ -155,8 +158,8 @@ impl Shared {
         self.fork.unclaimed.store(tasks - 1, SeqCst);
         self.wake(tasks - 1);
 
-        self.call(f, 0);
-        let mine = 1 + self.claim_all();
+        self.call(f, 0, 0);
+        let mine = 1 + self.claim_all(0);
         let done = self.wait(tasks - mine);
 
         let payload = if done & PANICKED != 0 { lock(&self.panic).take() } else { None };
@@ -166,8 +169,8 @@ impl Shared {
         }
     }
 
-    /// Claims and calls tasks until none is left; returns how many.
-    fn claim_all(&self) -> usize {
+    /// Claims and calls tasks in `slot` until none is left; returns how many.
+    fn claim_all(&self, slot: usize) -> usize {
         let unclaimed = &self.fork.unclaimed;
         let mut claimed = 0;
         let mut left = unclaimed.load(Relaxed);
@@ -177,7 +180,7 @@ impl Shared {
                     // SAFETY: a task is claimed and not yet reported, so the
                     // job is published and stays (module comment).
                     let Job { f, tasks } = unsafe { &*self.fork.job.get() };
-                    self.call(*f, tasks - left);
+                    self.call(*f, tasks - left, slot);
                     claimed += 1;
                     // Whoever took the last task need not look for another.
                     left = if left == 1 { 0 } else { unclaimed.load(Relaxed) };
@@ -189,13 +192,13 @@ impl Shared {
     }
 
     /// Calls one claimed task of the current job; keeps a panic for the caller.
-    fn call(&self, f: *const (dyn Fn(usize) + Sync), task: usize) {
+    fn call(&self, f: *const (dyn Fn(usize, usize) + Sync), task: usize, slot: usize) {
         // SAFETY: the task is claimed and not yet reported, so the caller is
         // still in `run`, which borrows the closure.
         let f = unsafe { &*f };
         // Unwind safety: the caller sees the panic, and `run` bounds `f` by
         // `Sync`, so whatever a panic leaves behind was shared state already.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(task))) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(task, slot))) {
             let mut first = lock(&self.panic);
             if first.is_none() {
                 *first = Some(payload);
@@ -246,7 +249,7 @@ impl Shared {
                 left if !hot && left > 1 => self.wake(left - 1),
                 _ => {}
             }
-            let claimed = self.claim_all();
+            let claimed = self.claim_all(index + 1);
             if claimed != 0 {
                 self.report(claimed);
             }

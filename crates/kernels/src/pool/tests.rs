@@ -17,7 +17,7 @@ fn every_task_runs_exactly_once_for_any_threads_and_tasks() {
         let pool = Pool::new(threads);
         for tasks in [0, 1, 2, 3, 5, 64, 1000] {
             let calls = counters(tasks);
-            pool.run(tasks, |task| {
+            pool.run(tasks, |task, _| {
                 calls[task].fetch_add(1, Relaxed);
             });
             assert!(calls.iter().all(|c| c.load(Relaxed) == 1), "{threads} threads, {tasks} tasks");
@@ -38,7 +38,7 @@ fn one_task_and_one_thread_stay_on_the_caller_in_order() {
     let caller = thread::current().id();
     for (threads, tasks) in [(4, 1), (1, 9)] {
         let next = AtomicUsize::new(0);
-        Pool::new(threads).run(tasks, |task| {
+        Pool::new(threads).run(tasks, |task, _| {
             assert_eq!(thread::current().id(), caller);
             assert_eq!(next.fetch_add(1, Relaxed), task);
         });
@@ -51,7 +51,7 @@ fn workers_take_tasks_and_are_named() {
     let pool = Pool::new(2);
     let seen = AtomicBool::new(false);
     // The caller's task waits for the worker's, so the worker must take one.
-    pool.run(2, |_| {
+    pool.run(2, |_, _| {
         if thread::current().name() == Some("mobilenet-1") {
             seen.store(true, Relaxed);
         }
@@ -74,7 +74,7 @@ fn a_hundred_thousand_quick_jobs_lose_and_repeat_nothing() {
             let tasks = 2 + job % 3;
             // On this stack frame only: a call after the job reads garbage.
             let stamp = job;
-            pool.run(tasks, |task| {
+            pool.run(tasks, |task, _| {
                 assert_eq!(stamp, job);
                 assert!(task < tasks);
                 calls[task].fetch_add(1, Relaxed);
@@ -102,7 +102,7 @@ fn results_of_workers_are_visible_to_the_caller() {
     let mut data = [0u64; 6];
     for round in 1..=5000u64 {
         let slots = Slots(data.as_mut_ptr());
-        pool.run(data.len(), |i| {
+        pool.run(data.len(), |i, _| {
             // SAFETY: in bounds, and only task `i` touches slot `i`.
             unsafe { *slots.slot(i) += round };
         });
@@ -118,7 +118,7 @@ fn parked_workers_wake_and_a_late_one_is_harmless() {
         // Around the end of spinning, where a sleeper may miss a wake.
         thread::sleep(Duration::from_micros(5 * pause));
         let calls = counters(8);
-        pool.run(8, |task| {
+        pool.run(8, |task, _| {
             calls[task].fetch_add(1, Relaxed);
         });
         assert!(calls.iter().all(|c| c.load(Relaxed) == 1));
@@ -130,7 +130,7 @@ fn a_caller_that_blocks_on_long_tasks_is_woken() {
     let pool = Pool::new(2);
     for _ in 0..5 {
         let calls = AtomicUsize::new(0);
-        pool.run(4, |_| {
+        pool.run(4, |_, _| {
             if thread::current().name() == Some("mobilenet-1") {
                 thread::sleep(Duration::from_millis(5));
             }
@@ -144,9 +144,9 @@ fn a_caller_that_blocks_on_long_tasks_is_woken() {
 fn a_fork_inside_a_task_runs_inline() {
     let pool = Pool::new(3);
     let calls = AtomicUsize::new(0);
-    pool.run(5, |_| {
+    pool.run(5, |_, _| {
         let outer = thread::current().id();
-        pool.run(4, |_| {
+        pool.run(4, |_, _| {
             assert_eq!(thread::current().id(), outer);
             calls.fetch_add(1, Relaxed);
         });
@@ -163,7 +163,7 @@ fn many_callers_share_a_pool_without_waiting() {
             scope.spawn(|| {
                 for _ in 0..2000 {
                     let own = AtomicUsize::new(0);
-                    pool.run(3, |_| {
+                    pool.run(3, |_, _| {
                         own.fetch_add(1, Relaxed);
                         calls.fetch_add(1, Relaxed);
                     });
@@ -182,7 +182,7 @@ fn a_panic_reaches_the_caller_and_the_pool_stays_usable() {
         for culprit in 0..6 {
             let running = AtomicUsize::new(0);
             let panic = catch_unwind(AssertUnwindSafe(|| {
-                pool.run(6, |task| {
+                pool.run(6, |task, _| {
                     running.fetch_add(1, Relaxed);
                     if task == culprit {
                         running.fetch_sub(1, Relaxed);
@@ -196,7 +196,7 @@ fn a_panic_reaches_the_caller_and_the_pool_stays_usable() {
             assert_eq!(running.into_inner(), 0, "no task runs after the panic");
         }
         let calls = AtomicUsize::new(0);
-        pool.run(6, |_| {
+        pool.run(6, |_, _| {
             calls.fetch_add(1, Relaxed);
         });
         assert_eq!(calls.into_inner(), 6);
@@ -207,7 +207,7 @@ fn a_panic_reaches_the_caller_and_the_pool_stays_usable() {
 fn one_of_many_panics_is_reported() {
     let pool = Pool::new(3);
     for _ in 0..20 {
-        let panic = catch_unwind(AssertUnwindSafe(|| pool.run(8, |_| panic!("all of them"))));
+        let panic = catch_unwind(AssertUnwindSafe(|| pool.run(8, |_, _| panic!("all of them"))));
         let payload = panic.expect_err("the panic must propagate");
         assert_eq!(payload.downcast_ref::<&str>(), Some(&"all of them"));
     }
@@ -218,7 +218,7 @@ fn dropping_joins_hot_and_parked_workers() {
     for pause in [0, 20, 50, 60, 3000] {
         for _ in 0..10 {
             let pool = Pool::new(4);
-            pool.run(4, |_| {});
+            pool.run(4, |_, _| {});
             thread::sleep(Duration::from_micros(pause));
             drop(pool);
         }
@@ -250,7 +250,7 @@ fn an_idle_pool_uses_no_processor_time() {
     let tids = std::sync::Mutex::new(Vec::new());
     // Each thread waits for the others, so that both workers give their ids.
     let barrier = std::sync::Barrier::new(3);
-    pool.run(3, |_| {
+    pool.run(3, |_, _| {
         tids.lock().expect("no panics").extend(tid("/proc/thread-self"));
         barrier.wait();
     });
