@@ -24,7 +24,7 @@ struct TableForm {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a row such as { operator = \"pool\" }")]
 struct RowForm {
     input: Option<[usize; 2]>,
     operator: String,
