@@ -50,6 +50,47 @@ pub enum Activation {
     Swish,
 }
 
+impl Activation {
+    /// All of them.
+    pub const ALL: [Activation; 6] = [
+        Activation::Relu,
+        Activation::Relu6,
+        Activation::HSwish,
+        Activation::HardSigmoid,
+        Activation::Sigmoid,
+        Activation::Swish,
+    ];
+
+    /// Its name in tables and flags.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Relu => "relu",
+            Activation::Relu6 => "relu6",
+            Activation::HSwish => "h-swish",
+            Activation::HardSigmoid => "hard-sigmoid",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Swish => "swish",
+        }
+    }
+}
+
+impl std::fmt::Display for Activation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl std::str::FromStr for Activation {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Activation, Error> {
+        Activation::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| {
+            let known = Activation::ALL.map(Activation::name).join(", ");
+            Error::Config(format!("there is no activation {name:?}; there are {known}"))
+        })
+    }
+}
+
 /// A window that slides over height and width. Pairs are height, width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
