@@ -1,1 +1,121 @@
-//! (being written)
+//! Graph → graph: batch norm into the weights before it, dropout away. What is left is what inference computes.
+
+use crate::error::Error;
+use crate::graph::{Graph, Node, NodeId, Op, Padding, Role, Window};
+use crate::tensor::{Params, Tensor};
+
+/// Folds every batch norm of `graph` into the layer before it and drops dropout.
+///
+/// A layer's weights are multiplied by γ / √(variance + ε) per output channel and its bias becomes
+/// (bias − mean) · γ / √(variance + ε) + β, in double precision. A batch norm that follows no such layer, or one whose
+/// result others read too, becomes a 1×1 depthwise convolution. Weights are converted to `f32`. Names stay; outputs and
+/// taps of a removed node point to the node that took its place.
+///
+/// # Errors
+/// [`Error::Config`] where a parameter is missing or misshapen.
+pub fn fold(graph: &Graph, mut params: Params) -> Result<(Graph, Params), Error> {
+    let mut read_by = vec![0usize; graph.nodes.len()];
+    for node in &graph.nodes {
+        node.inputs.iter().for_each(|i| read_by[i.0] += 1);
+    }
+    for (_, id) in graph.outputs.iter().chain(&graph.taps) {
+        // A tap on a bare convolution would show values that folding changes; none of ours is, but a table may differ.
+        if matches!(graph[*id].op, Op::Convolution { .. } | Op::Depthwise { .. } | Op::FullyConnected { .. }) {
+            read_by[id.0] += 1;
+        }
+    }
+    let mut folded = Graph::default();
+    let mut kept = Params { metadata: std::mem::take(&mut params.metadata), ..Params::default() };
+    // Where each node of the old graph is in the new one.
+    let mut place: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
+    for (id, node) in graph.ids().zip(&graph.nodes) {
+        let inputs: Vec<NodeId> = node.inputs.iter().map(|i| place[i.0]).collect();
+        let new = match node.op {
+            Op::Input => folded.input(node.channels),
+            Op::Dropout { .. } => inputs[0],
+            Op::BatchNorm { epsilon } => {
+                let norm = Norm::take(&mut params, node, epsilon)?;
+                let before = &graph[node.inputs[0]];
+                let foldable = matches!(before.op, Op::Convolution { .. } | Op::Depthwise { .. });
+                if foldable && read_by[node.inputs[0].0] == 1 {
+                    norm.into_layer(&mut folded, inputs[0], &mut kept);
+                    inputs[0]
+                } else {
+                    norm.as_depthwise(&mut folded, node, inputs[0], &mut kept)
+                }
+            }
+            op => {
+                for parameter in graph.parameters_of(id) {
+                    let values = take(&mut params, &parameter.name, &parameter.shape)?;
+                    kept.tensors.insert(parameter.name, Tensor::from_f32(&parameter.shape, values));
+                }
+                folded.push(node.name.clone(), op, &inputs)
+            }
+        };
+        place.push(new);
+    }
+    let moved = |named: &[(String, NodeId)]| named.iter().map(|(n, id)| (n.clone(), place[id.0])).collect();
+    (folded.outputs, folded.taps) = (moved(&graph.outputs), moved(&graph.taps));
+    Ok((folded, kept))
+}
+
+/// Takes a tensor out of `params` as `f32`.
+fn take(params: &mut Params, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+    let tensor =
+        params.tensors.remove(name).ok_or_else(|| Error::Config(format!("tensor {name} is missing")))?;
+    if tensor.shape() != shape {
+        let has = tensor.shape();
+        return Err(Error::Config(format!("tensor {name} has shape {has:?}; the network needs {shape:?}")));
+    }
+    Ok(tensor.into_f32())
+}
+
+/// A batch norm as one factor and one summand a channel.
+struct Norm {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+impl Norm {
+    fn take(params: &mut Params, node: &Node, epsilon: f32) -> Result<Norm, Error> {
+        let mut one = |role: Role| take(params, &format!("{}.{}", node.name, role.suffix()), &[node.channels]);
+        let (gamma, beta) = (one(Role::Gamma)?, one(Role::Beta)?);
+        let (mean, variance) = (one(Role::Mean)?, one(Role::Variance)?);
+        let factor = |(&g, &v): (&f32, &f32)| f64::from(g) / (f64::from(v) + f64::from(epsilon)).sqrt();
+        let scale: Vec<f64> = gamma.iter().zip(&variance).map(factor).collect();
+        let summand = |((&b, &m), s): ((&f32, &f32), &f64)| f64::from(b) - f64::from(m) * s;
+        let shift = beta.iter().zip(&mean).zip(&scale).map(summand).collect();
+        Ok(Norm { scale, shift })
+    }
+
+    /// Multiplies into the weights of `layer`, which gets a bias where it had none.
+    fn into_layer(self, graph: &mut Graph, layer: NodeId, params: &mut Params) {
+        let node = &mut graph.nodes[layer.0];
+        if let Op::Convolution { bias, .. } | Op::Depthwise { bias, .. } = &mut node.op {
+            *bias = true;
+        }
+        let [weight, bias] = [Role::Weight, Role::Bias].map(|role| format!("{}.{}", node.name, role.suffix()));
+        let old = params.tensors.remove(&weight).expect("a layer's weights are kept before its batch norm is met");
+        let shape = old.shape().to_vec();
+        let mut weights = old.into_f32();
+        let per_channel = weights.len() / self.scale.len();
+        for (channel, scale) in weights.chunks_exact_mut(per_channel.max(1)).zip(&self.scale) {
+            channel.iter_mut().for_each(|w| *w = (f64::from(*w) * scale) as f32);
+        }
+        params.tensors.insert(weight, Tensor::from_f32(&shape, weights));
+        let old = params.tensors.remove(&bias).map_or(vec![0.0; self.scale.len()], Tensor::into_f32);
+        let new = old.iter().zip(self.scale.iter().zip(&self.shift)).map(|(&b, (s, t))| (f64::from(b) * s + t) as f32);
+        params.tensors.insert(bias, Tensor::from_f32(&[self.scale.len()], new.collect()));
+    }
+
+    /// A depthwise convolution in place of the batch norm `node`.
+    fn as_depthwise(self, graph: &mut Graph, node: &Node, input: NodeId, params: &mut Params) -> NodeId {
+        let single = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+        let weight = Tensor::from_f32(&[node.channels, 1, 1, 1], single(self.scale));
+        params.tensors.insert(format!("{}.{}", node.name, Role::Weight.suffix()), weight);
+        let bias = Tensor::from_f32(&[node.channels], single(self.shift));
+        params.tensors.insert(format!("{}.{}", node.name, Role::Bias.suffix()), bias);
+        let window = Window::square(1, 1, 1, Padding::Symmetric);
+        graph.push(node.name.clone(), Op::Depthwise { window, bias: true }, &[input])
+    }
+}

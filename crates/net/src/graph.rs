@@ -337,33 +337,30 @@ impl Graph {
 
     /// The tensors that the graph needs, in node order.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let mut all = Vec::new();
-        for node in self.ids() {
-            let Node { name, op, inputs, channels } = &self[node];
-            let mut add = |role: Role, shape: &[usize]| {
-                all.push(Parameter { name: format!("{name}.{}", role.suffix()), shape: shape.to_vec(), role, node })
-            };
-            let reads = inputs.first().map_or(0, |&i| self[i].channels);
-            let (weight, bias) = match *op {
-                Op::Convolution { window: Window { kernel: [kh, kw], .. }, out, bias } => {
-                    (vec![out, reads, kh, kw], bias)
-                }
-                Op::Depthwise { window: Window { kernel: [kh, kw], .. }, bias } => (vec![*channels, 1, kh, kw], bias),
-                Op::FullyConnected { out } => (vec![out, reads], true),
-                Op::BatchNorm { .. } => {
-                    for role in [Role::Gamma, Role::Beta, Role::Mean, Role::Variance] {
-                        add(role, &[*channels]);
-                    }
-                    continue;
-                }
-                _ => continue,
-            };
-            add(Role::Weight, &weight);
-            if bias {
-                add(Role::Bias, &[*channels]);
+        self.ids().flat_map(|id| self.parameters_of(id)).collect()
+    }
+
+    /// The tensors that one node needs.
+    pub fn parameters_of(&self, node: NodeId) -> Vec<Parameter> {
+        let Node { name, op, inputs, channels } = &self[node];
+        let reads = inputs.first().map_or(0, |&i| self[i].channels);
+        let layer = |weight: &[usize], bias: bool| {
+            let bias = bias.then(|| (Role::Bias, vec![*channels]));
+            [Some((Role::Weight, weight.to_vec())), bias].into_iter().flatten().collect()
+        };
+        let tensors: Vec<(Role, Vec<usize>)> = match *op {
+            Op::Convolution { window: Window { kernel: [kh, kw], .. }, out, bias } => layer(&[out, reads, kh, kw], bias),
+            Op::Depthwise { window: Window { kernel: [kh, kw], .. }, bias } => layer(&[*channels, 1, kh, kw], bias),
+            Op::FullyConnected { out } => layer(&[out, reads], true),
+            Op::BatchNorm { .. } => {
+                [Role::Gamma, Role::Beta, Role::Mean, Role::Variance].map(|role| (role, vec![*channels])).into()
             }
-        }
-        all
+            _ => Vec::new(),
+        };
+        let named = |(role, shape): (Role, Vec<usize>)| {
+            Parameter { name: format!("{name}.{}", role.suffix()), shape, role, node }
+        };
+        tensors.into_iter().map(named).collect()
     }
 
     /// The shape of every node's output for `n` images of `h`×`w` pixels.

@@ -1,0 +1,236 @@
+//! A compiled network: packed weights and a list of steps. Running it allocates nothing and cannot fail on shapes.
+
+use std::sync::Arc;
+
+use mobilenet_kernels::layout::{Order, from_blocked, to_blocked};
+use mobilenet_kernels::{Isa, Pool, dense, depthwise, elementwise, layout, pointwise, pool2d, resize};
+use mobilenet_net::error::Error;
+use mobilenet_net::graph::{Graph, Shape};
+use mobilenet_net::tensor::Params;
+
+use crate::arena::{Arena, StepSizes};
+use crate::compile::{Compiled, Kernel, Step, compile};
+
+/// What a program is compiled for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The instruction set.
+    pub isa: Isa,
+    /// Outputs and taps to compute, by name.
+    pub outputs: Vec<String>,
+    /// Order of axes of the input and of the outputs.
+    pub order: Order,
+}
+
+impl Default for Options {
+    /// The logits, in PyTorch's order, on the best instruction set that this processor has.
+    fn default() -> Options {
+        Options { isa: Isa::detect(), outputs: vec!["logits".into()], order: Order::Nchw }
+    }
+}
+
+/// A network ready to run at any batch and resolution: one for all threads, with an [`Arena`] for each.
+///
+/// ```
+/// # use mobilenet_net::{arch, Params, Tensor, Data};
+/// # use mobilenet_run::{Program, program::Options};
+/// # use mobilenet_kernels::Pool;
+/// # use std::sync::Arc;
+/// # let graph = arch::find("mobilenet_v3_small")?.graph(&arch::Spec { width: 0.35, classes: 10, ..Default::default() })?;
+/// # let mut params = Params::default();
+/// # for p in graph.parameters() {
+/// #     let len = p.shape.iter().product();
+/// #     params.tensors.insert(p.name, Tensor::from_f32(&p.shape, vec![0.1; len]));
+/// # }
+/// let program = Program::compile(&graph, params, &Options::default())?;
+/// let mut arena = program.arena(1, 96, 96, &Arc::new(Pool::new(1)))?;
+/// arena.input_mut().fill(0.5);
+/// program.run(&mut arena);
+/// assert_eq!(arena.output("logits").unwrap().len(), 10);
+/// # Ok::<(), mobilenet_net::Error>(())
+/// ```
+pub struct Program {
+    pub(crate) graph: Graph,
+    pub(crate) compiled: Compiled,
+    isa: Isa,
+    order: Order,
+    /// Tells this program's arenas from another's.
+    pub(crate) identity: Arc<()>,
+}
+
+/// What a step did, for those who watch.
+pub struct Observed<'a> {
+    /// Its place in [`Program::steps`].
+    pub step: usize,
+    /// Its result; blocked, but for conversions to plain order.
+    pub output: &'a [f32],
+    /// The result's shape.
+    pub shape: Shape,
+    /// Whether the result is blocked.
+    pub is_blocked: bool,
+}
+
+/// What a step is, for tables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepInfo {
+    /// The node that it computes first, e.g. `block3.expand.conv`.
+    pub name: String,
+    /// The kernel: `pointwise`, `depthwise`, `dense`, `fully_connected`, …
+    pub kernel: &'static str,
+}
+
+impl Program {
+    /// Folds `graph`, fuses, chooses kernels and packs `params`, which are freed on the way.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where a parameter is missing or misshapen or an output is unknown.
+    pub fn compile(graph: &Graph, params: Params, options: &Options) -> Result<Program, Error> {
+        let (graph, params) = mobilenet_net::fold::fold(graph, params)?;
+        let compiled = compile(&graph, params, &options.outputs, options.isa)?;
+        Ok(Program { graph, compiled, isa: options.isa, order: options.order, identity: Arc::new(()) })
+    }
+
+    /// Memory for `n` images of `h`×`w` pixels, worked on by the threads of `pool`.
+    ///
+    /// # Errors
+    /// [`Error::Size`] where the network cannot take that size.
+    pub fn arena(&self, n: usize, h: usize, w: usize, pool: &Arc<Pool>) -> Result<Arena, Error> {
+        Arena::new(self, n, h, w, pool)
+    }
+
+    /// The instruction set that it was compiled for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The graph that it computes, batch norm folded.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Its steps, in order.
+    pub fn steps(&self) -> Vec<StepInfo> {
+        let info = |s: &Step| StepInfo { name: s.name.clone(), kernel: s.kernel.name() };
+        self.compiled.steps.iter().map(info).collect()
+    }
+
+    /// From the arena's input to its outputs.
+    ///
+    /// # Panics
+    /// Where `arena` is another program's.
+    pub fn run(&self, arena: &mut Arena) {
+        self.check(arena);
+        for (step, sizes) in self.compiled.steps.iter().zip(&arena.steps) {
+            self.step(step, sizes, arena);
+        }
+    }
+
+    /// As [`Program::run`], calling `observe` after every step.
+    ///
+    /// # Panics
+    /// Where `arena` is another program's.
+    pub fn run_observed(&self, arena: &mut Arena, mut observe: impl FnMut(Observed)) {
+        self.check(arena);
+        for (i, (step, sizes)) in self.compiled.steps.iter().zip(&arena.steps).enumerate() {
+            self.step(step, sizes, arena);
+            let is_blocked = !matches!(step.kernel, Kernel::ToPlain);
+            observe(Observed { step: i, output: arena.read(step.output), shape: sizes.output, is_blocked });
+        }
+    }
+
+    fn check(&self, arena: &Arena) {
+        assert!(Arc::ptr_eq(&self.identity, &arena.identity), "the arena belongs to another program");
+    }
+
+    fn step(&self, step: &Step, sizes: &StepSizes, arena: &Arena) {
+        let pool: &Pool = &arena.pool;
+        let x = arena.read(step.inputs[0]);
+        // SAFETY: the plan gave the output memory of its own for as long as any value that this step reads is alive,
+        // and only one step of an arena runs at a time.
+        let y = unsafe { arena.write(step.output) };
+        let residual = step.residual.map(|v| arena.read(v));
+        let StepSizes { input, output, geometry, .. } = *sizes;
+        let planes = input.n * layout::blocks(input.c);
+        let order = self.order;
+        match &step.kernel {
+            Kernel::Dense(layer, _) => {
+                let source =
+                    if sizes.reads_plain { dense::Source::Plain(order) } else { dense::Source::Blocked };
+                layer.run(pool, dense::Call { images: input.n, geometry, source, x, y, residual });
+            }
+            Kernel::Pointwise(layer) => {
+                let gate = step.gate.map(|v| pointwise::Prologue {
+                    scale: arena.read(v),
+                    shift: None,
+                    activation: Default::default(),
+                });
+                // SAFETY: the scratch is no value's memory, and only this step uses it now.
+                let scratch = unsafe { arena.scratch() };
+                let (images, pixels) = (input.n, input.h * input.w);
+                layer.run(pool, pointwise::Call { images, pixels, x, y, residual, prologue: gate, scratch });
+            }
+            Kernel::Depthwise(layer, _) => {
+                // SAFETY: as for the output.
+                let sums = step.sums.map(|v| unsafe { arena.write(v) });
+                layer.run(pool, depthwise::Call { images: input.n, geometry, x, y, residual, sums });
+            }
+            Kernel::FullyConnected(layer) => layer.run(pool, input.n, x, y),
+            Kernel::GlobalAverage => pool2d::global_average(self.isa, pool, planes, input.h * input.w, x, y),
+            Kernel::MeanOfSums => {
+                let count = x.len() / y.len();
+                pool2d::mean_of_sums(self.isa, pool, planes, count, input.h * input.w, x, y);
+            }
+            Kernel::Pool(kind, _) => pool2d::windows(self.isa, pool, *kind, planes, geometry, x, y),
+            Kernel::Activate(activation) => {
+                let operation = elementwise::Operation::Activate(*activation);
+                elementwise::run(self.isa, pool, operation, dims(input), x, y);
+            }
+            Kernel::Add => {
+                let operation = elementwise::Operation::Add(arena.read(step.inputs[1]));
+                elementwise::run(self.isa, pool, operation, dims(input), x, y);
+            }
+            Kernel::Gate => {
+                let operation = elementwise::Operation::Gate(arena.read(step.inputs[1]));
+                elementwise::run(self.isa, pool, operation, dims(input), x, y);
+            }
+            Kernel::Concat => {
+                y.fill(0.0);
+                let mut at = 0;
+                for &value in &step.inputs {
+                    let c = self.graph[self.compiled.values[value].node].channels;
+                    let part = layout::Dims { c, ..dims(output) };
+                    elementwise::copy_channels(arena.read(value), part, y, output.c, at);
+                    at += c;
+                }
+            }
+            Kernel::Resize { align_corners } => {
+                resize::bilinear(pool, planes, [input.h, input.w], [output.h, output.w], *align_corners, x, y);
+            }
+            Kernel::ToBlocked => to_blocked(x, dims(input), order, y),
+            Kernel::ToPlain => from_blocked(x, dims(output), order, y),
+        }
+    }
+}
+
+impl Kernel {
+    fn name(&self) -> &'static str {
+        match self {
+            Kernel::Dense(..) => "dense",
+            Kernel::Pointwise(_) => "pointwise",
+            Kernel::Depthwise(..) => "depthwise",
+            Kernel::FullyConnected(_) => "fully_connected",
+            Kernel::GlobalAverage | Kernel::MeanOfSums => "global_average",
+            Kernel::Pool(..) => "pool",
+            Kernel::Activate(_) => "activation",
+            Kernel::Add => "add",
+            Kernel::Gate => "gate",
+            Kernel::Concat => "concat",
+            Kernel::Resize { .. } => "resize",
+            Kernel::ToBlocked | Kernel::ToPlain => "convert",
+        }
+    }
+}
+
+fn dims(shape: Shape) -> layout::Dims {
+    layout::Dims { n: shape.n, c: shape.c, h: shape.h, w: shape.w }
+}
