@@ -189,7 +189,7 @@ impl Builder<'_> {
             Expansion::Factor(t) => t * input,
             Expansion::Channels(c) if width == 1.0 => c,
             Expansion::Channels(c) if self.spec.width_rule == WidthRule::Torchvision => scale(c, width),
-            Expansion::Channels(c) => make_divisible((c * input) as f64 / self.nominal as f64),
+            Expansion::Channels(c) => make_divisible(c as f64 * input as f64 / self.nominal as f64),
         }
     }
 

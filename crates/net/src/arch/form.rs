@@ -7,12 +7,13 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::table::{Expansion, Family, MAX_ROWS, Operator, Row, Shortcut, Table};
+use super::check::MAX_ROWS;
+use super::table::{Expansion, Family, Operator, Row, Shortcut, Table};
 use crate::error::Error;
 use crate::graph::Activation;
 
 /// Largest table file; the papers' have 2 kB.
-pub const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE: u64 = 1 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,7 +51,7 @@ impl Table {
         read(text).map_err(Error::Config)
     }
 
-    /// Reads a table from a TOML file of at most [`MAX_FILE`] bytes.
+    /// Reads a table from a TOML file of at most 1 MiB.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Format`] naming the file and the line or row.

@@ -11,6 +11,7 @@
 //! ```
 
 mod build;
+mod check;
 mod form;
 mod spec;
 pub mod table;

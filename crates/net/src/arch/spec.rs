@@ -116,11 +116,11 @@ impl Default for Spec {
 }
 
 /// Largest number of classes.
-pub const MAX_CLASSES: usize = 1_000_000;
+const MAX_CLASSES: usize = 1_000_000;
 /// Largest number of input channels: hyperspectral cameras have hundreds.
-pub const MAX_INPUT_CHANNELS: usize = 4096;
+const MAX_INPUT_CHANNELS: usize = 4096;
 /// Largest width multiplier; the papers use 0.25 to 1.4.
-pub const MAX_WIDTH: f64 = 16.0;
+const MAX_WIDTH: f64 = 16.0;
 
 impl Spec {
     /// Refuses what no network can be built from.
