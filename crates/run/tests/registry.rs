@@ -1,0 +1,153 @@
+//! Everything registered: built, inferred, folded, compiled and run at several widths, sizes and strides on every
+//! instruction set, against the unfused graph in the scalar reference.
+
+use std::sync::Arc;
+
+use mobilenet_kernels::layout::{Dims, padding_is_zero};
+use mobilenet_kernels::{Isa, Pool};
+use mobilenet_net::arch::{self, Spec, Table, WidthRule};
+use mobilenet_net::graph::{Graph, Padding, Role};
+use mobilenet_net::tensor::{Params, Tensor};
+use mobilenet_run::program::Options;
+use mobilenet_run::{Program, reference};
+
+/// Values in −1 … 1.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    fn values(&mut self, len: usize, scale: f32, shift: f32) -> Vec<f32> {
+        (0..len).map(|_| self.next() * scale + shift).collect()
+    }
+}
+
+/// Weights under which activations neither vanish nor grow, as in a trained network: large ones would turn rounding in
+/// squeeze-and-excite's gates into large differences.
+fn random_params(graph: &Graph, random: &mut Random) -> Params {
+    let mut params = Params::default();
+    for p in graph.parameters() {
+        let len: usize = p.shape.iter().product();
+        let fan_in: usize = p.shape[1..].iter().product();
+        let values = match p.role {
+            Role::Weight => random.values(len, (6.0 / fan_in as f32).sqrt(), 0.0),
+            Role::Bias | Role::Beta => random.values(len, 0.3, 0.0),
+            Role::Mean => random.values(len, 0.2, 0.0),
+            Role::Gamma => random.values(len, 0.4, 1.0),
+            Role::Variance => random.values(len, 1.0, 3.0),
+        };
+        params.tensors.insert(p.name, Tensor::from_f32(&p.shape, values));
+    }
+    params
+}
+
+fn tables() -> Vec<Table> {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/tables");
+    let ablations = std::fs::read_dir(examples).expect("the example tables").map(|entry| {
+        let path = entry.expect("a readable folder").path();
+        arch::find(path.to_str().expect("a path in UTF-8")).expect("a valid table")
+    });
+    arch::models().iter().map(|m| (m.table)()).chain(ablations).collect()
+}
+
+fn specs() -> Vec<(Spec, [usize; 3])> {
+    let spec = Spec { classes: 7, ..Spec::default() };
+    vec![
+        (Spec { width: 0.35, ..spec.clone() }, [2, 64, 64]),
+        (Spec { width: 0.5, width_rule: WidthRule::Torchvision, ..spec.clone() }, [1, 65, 97]),
+        (Spec { width: 0.75, padding: Padding::Same, output_stride: 16, ..spec.clone() }, [1, 96, 96]),
+        (Spec { width: 0.25, padding: Padding::Same, output_stride: 8, ..spec.clone() }, [1, 71, 64]),
+        (Spec { width: 0.3, total_stride: 8, input_channels: 1, ..spec.clone() }, [2, 32, 32]),
+        (Spec { width: 1.0, total_stride: 16, ..spec }, [1, 33, 31]),
+    ]
+}
+
+/// Every output and tap, so that each layer is seen.
+fn all_outputs(graph: &Graph) -> Vec<String> {
+    graph.outputs.iter().chain(&graph.taps).map(|(name, _)| name.clone()).collect()
+}
+
+/// The largest difference over the largest value.
+fn difference(got: &[f32], want: &[f32]) -> f32 {
+    let scale = want.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+    assert_eq!(got.len(), want.len());
+    got.iter().zip(want).fold(0f32, |m, (g, w)| m.max((g - w).abs())) / scale
+}
+
+#[test]
+fn every_network_equals_the_unfused_reference_on_every_instruction_set() {
+    let mut random = Random(11);
+    for table in tables() {
+        for (spec, [n, h, w]) in specs() {
+            let graph = table.graph(&spec).expect("a graph");
+            let params = random_params(&graph, &mut random);
+            let input = random.values(n * spec.input_channels * h * w, 2.0, 0.0);
+            let want = reference::run(&graph, &params, &input, n, h, w).expect("reference results");
+            for isa in Isa::available() {
+                let what = format!("{} width {} at {h}×{w} on {isa}", table.name, spec.width);
+                for outputs in [vec!["logits".to_string()], all_outputs(&graph)] {
+                    let options = Options { isa, outputs: outputs.clone(), ..Options::default() };
+                    let program = Program::compile(&graph, params.clone(), &options).expect(&what);
+                    let mut arena = program.arena(n, h, w, &Arc::new(Pool::new(2))).expect(&what);
+                    arena.input_mut().copy_from_slice(&input);
+                    let steps = program.steps();
+                    program.run_observed(&mut arena, |o| {
+                        let dims = Dims { n: o.shape.n, c: o.shape.c, h: o.shape.h, w: o.shape.w };
+                        let is_clean = !o.is_blocked || padding_is_zero(o.output, dims);
+                        assert!(is_clean, "{what}: {} leaves values beyond the last channel", steps[o.step].name);
+                    });
+                    for name in &outputs {
+                        let node = graph.find(name).expect("a known output");
+                        let error = difference(arena.output(name).expect("an output"), &want[node.0]);
+                        assert!(error < 1e-4, "{what}: {name} differs by {error}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_program_serves_many_threads_with_an_arena_each_and_repeats_its_bits() {
+    let graph = arch::find("mobilenet_v3_small").unwrap().graph(&Spec { classes: 9, ..Spec::default() }).unwrap();
+    let mut random = Random(5);
+    let params = random_params(&graph, &mut random);
+    let program = Program::compile(&graph, params, &Options::default()).unwrap();
+    let input = random.values(3 * 96 * 96, 1.0, 0.0);
+    let run = |threads: usize| {
+        let mut arena = program.arena(1, 96, 96, &Arc::new(Pool::new(threads))).unwrap();
+        let once = || {
+            arena.input_mut().copy_from_slice(&input);
+            program.run(&mut arena);
+            arena.output("logits").unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        };
+        let all: Vec<_> = std::iter::repeat_with(once).take(3).collect();
+        assert!(all.windows(2).all(|w| w[0] == w[1]), "runs differ");
+        all[0].clone()
+    };
+    let alone = run(1);
+    std::thread::scope(|s| {
+        let run = &run;
+        let others: Vec<_> = [1, 2, 3, 7].map(|threads| s.spawn(move || run(threads))).into();
+        for other in others {
+            assert_eq!(other.join().unwrap(), alone, "bits differ between thread counts");
+        }
+    });
+}
+
+#[test]
+fn a_size_that_does_not_fit_is_an_error() {
+    let graph = arch::find("mobilenet_v2").unwrap().graph(&Spec { classes: 3, ..Spec::default() }).unwrap();
+    let params = random_params(&graph, &mut Random(1));
+    let program = Program::compile(&graph, params, &Options::default()).unwrap();
+    let pool = Arc::new(Pool::new(1));
+    for (n, h, w) in [(0, 224, 224), (1, 0, 224), (1, usize::MAX / 2, 224), (1 << 20, 4096, 4096)] {
+        assert!(program.arena(n, h, w, &pool).is_err(), "{n}×{h}×{w} was accepted");
+    }
+    assert!(program.arena(1, 1, 1, &pool).is_ok(), "a single pixel fits with symmetric padding");
+}
