@@ -18,6 +18,7 @@ use std::thread::{self, JoinHandle};
 
 use shared::Shared;
 
+mod placement;
 mod shared;
 #[cfg(test)]
 mod tests;
