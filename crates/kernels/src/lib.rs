@@ -14,6 +14,7 @@ pub mod fc;
 mod isa;
 pub mod layout;
 mod pack;
+pub mod peak;
 pub mod pointwise;
 pub mod pool;
 pub mod pool2d;

@@ -61,8 +61,7 @@ pub fn fold(graph: &Graph, mut params: Params) -> Result<(Graph, Params), Error>
 
 /// Takes a tensor out of `params` as `f32`.
 fn take(params: &mut Params, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-    let tensor =
-        params.tensors.remove(name).ok_or_else(|| Error::Config(format!("tensor {name} is missing")))?;
+    let tensor = params.tensors.remove(name).ok_or_else(|| Error::Config(format!("tensor {name} is missing")))?;
     if tensor.shape() != shape {
         let has = tensor.shape();
         return Err(Error::Config(format!("tensor {name} has shape {has:?}; the network needs {shape:?}")));

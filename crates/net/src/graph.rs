@@ -34,6 +34,26 @@ impl Padding {
     }
 }
 
+impl std::str::FromStr for Padding {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Padding, String> {
+        match text {
+            "symmetric" => Ok(Padding::Symmetric),
+            "same" => Ok(Padding::Same),
+            _ => Err(format!("{text} is no padding; give symmetric or same")),
+        }
+    }
+}
+
+impl std::fmt::Display for Padding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Padding::Symmetric => "symmetric",
+            Padding::Same => "same",
+        })
+    }
+}
+
 /// A window that slides over height and width. Pairs are height, width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
@@ -292,7 +312,9 @@ impl Graph {
             [Some((Role::Weight, weight.to_vec())), bias].into_iter().flatten().collect()
         };
         let tensors: Vec<(Role, Vec<usize>)> = match *op {
-            Op::Convolution { window: Window { kernel: [kh, kw], .. }, out, bias } => layer(&[out, reads, kh, kw], bias),
+            Op::Convolution { window: Window { kernel: [kh, kw], .. }, out, bias } => {
+                layer(&[out, reads, kh, kw], bias)
+            }
             Op::Depthwise { window: Window { kernel: [kh, kw], .. }, bias } => layer(&[*channels, 1, kh, kw], bias),
             Op::FullyConnected { out } => layer(&[out, reads], true),
             Op::BatchNorm { .. } => {
@@ -300,8 +322,11 @@ impl Graph {
             }
             _ => Vec::new(),
         };
-        let named = |(role, shape): (Role, Vec<usize>)| {
-            Parameter { name: format!("{name}.{}", role.suffix()), shape, role, node }
+        let named = |(role, shape): (Role, Vec<usize>)| Parameter {
+            name: format!("{name}.{}", role.suffix()),
+            shape,
+            role,
+            node,
         };
         tensors.into_iter().map(named).collect()
     }

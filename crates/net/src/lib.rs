@@ -6,6 +6,7 @@ pub mod count;
 pub mod error;
 pub mod fold;
 pub mod graph;
+pub mod init;
 pub mod names;
 pub mod recognise;
 pub mod tensor;

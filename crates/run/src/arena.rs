@@ -77,9 +77,8 @@ impl Arena {
         let scratch_start = total.next_multiple_of(ALIGN);
         let scratch = scratch_start..scratch_start + scratch.max().unwrap_or(0);
         let mut buf = AlignedBuf::zeroed(scratch.end);
-        let outputs = compiled.outputs.iter().map(|(name, value)| {
-            (name.clone(), *value, shapes[compiled.values[*value].node])
-        });
+        let outputs =
+            compiled.outputs.iter().map(|(name, value)| (name.clone(), *value, shapes[compiled.values[*value].node]));
         Ok(Arena {
             input: compiled.input,
             input_shape: shapes[compiled.values[compiled.input].node],
@@ -114,6 +113,11 @@ impl Arena {
     /// Names and shapes of all outputs.
     pub fn outputs(&self) -> impl Iterator<Item = (&str, Shape)> {
         self.outputs.iter().map(|(name, _, shape)| (name.as_str(), *shape))
+    }
+
+    /// Threads that share a run's work.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
     }
 
     /// Bytes of memory that the arena takes.
@@ -157,7 +161,14 @@ impl Arena {
 fn geometry(kernel: &Kernel, input: Shape, output: Shape) -> Geometry {
     let (Kernel::Dense(_, window) | Kernel::Depthwise(_, window) | Kernel::Pool(_, window)) = kernel else {
         let size = [input.h, input.w];
-        return Geometry { input: size, output: size, kernel: [1; 2], stride: [1; 2], dilation: [1; 2], before: [0; 2] };
+        return Geometry {
+            input: size,
+            output: size,
+            kernel: [1; 2],
+            stride: [1; 2],
+            dilation: [1; 2],
+            before: [0; 2],
+        };
     };
     let Window { kernel, stride, dilation, padding } = *window;
     let before = |i: usize, size: usize| padding.amount(size, kernel[i], stride[i], dilation[i]).0;

@@ -215,7 +215,10 @@ impl<'a> Compiler<'a> {
         match node.op {
             Op::Convolution { .. } | Op::Depthwise { .. } | Op::FullyConnected { .. } => return self.layer(id),
             Op::BatchNorm { .. } => {
-                return Err(Error::Config(format!("{} is a batch norm: fold the graph before compiling it", node.name)));
+                return Err(Error::Config(format!(
+                    "{} is a batch norm: fold the graph before compiling it",
+                    node.name
+                )));
             }
             Op::Excite if self.gated_by_prologue(id) => {
                 self.is_fused[id.0] = true;
@@ -309,7 +312,9 @@ impl<'a> Compiler<'a> {
         let output = self.value(last, Form::Blocked);
         self.blocked[last.0] = Some(output);
         let is_squeezed = matches!(kernel, Kernel::Depthwise(..))
-            && self.readers[last.0].iter().any(|r| matches!(r, Reader::Node(n) if graph[*n].op == Op::GlobalAveragePool));
+            && self.readers[last.0]
+                .iter()
+                .any(|r| matches!(r, Reader::Node(n) if graph[*n].op == Op::GlobalAveragePool));
         let sums = is_squeezed.then(|| self.value(last, Form::SumsOf(output)));
         let name = graph[id].name.clone();
         self.steps.push(Step { name, node: id, kernel, inputs: vec![input], output, residual, gate, sums });

@@ -2,6 +2,7 @@
 
 pub mod arena;
 mod compile;
+pub mod measure;
 mod plan;
 pub mod program;
 pub mod reference;

@@ -154,8 +154,7 @@ impl Program {
         let order = self.order;
         match &step.kernel {
             Kernel::Dense(layer, _) => {
-                let source =
-                    if sizes.reads_plain { dense::Source::Plain(order) } else { dense::Source::Blocked };
+                let source = if sizes.reads_plain { dense::Source::Plain(order) } else { dense::Source::Blocked };
                 layer.run(pool, dense::Call { images: input.n, geometry, source, x, y, residual });
             }
             Kernel::Pointwise(layer) => {

@@ -11,7 +11,14 @@ use mobilenet_net::tensor::Params;
 ///
 /// # Errors
 /// [`Error`] where the size does not fit or a parameter is missing.
-pub fn run(graph: &Graph, params: &Params, input: &[f32], n: usize, h: usize, w: usize) -> Result<Vec<Vec<f32>>, Error> {
+pub fn run(
+    graph: &Graph,
+    params: &Params,
+    input: &[f32],
+    n: usize,
+    h: usize,
+    w: usize,
+) -> Result<Vec<Vec<f32>>, Error> {
     let shapes = graph.infer(n, h, w)?;
     let mut results: Vec<Vec<f32>> = Vec::with_capacity(graph.nodes.len());
     for (id, node) in graph.ids().zip(&graph.nodes) {

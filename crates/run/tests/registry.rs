@@ -7,6 +7,7 @@ use mobilenet_kernels::layout::{Dims, padding_is_zero};
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::arch::{self, Spec, Table, WidthRule};
 use mobilenet_net::graph::{Graph, Padding, Role};
+use mobilenet_net::init;
 use mobilenet_net::tensor::{Params, Tensor};
 use mobilenet_run::program::Options;
 use mobilenet_run::{Program, reference};
@@ -15,32 +16,30 @@ use mobilenet_run::{Program, reference};
 struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-
     fn values(&mut self, len: usize, scale: f32, shift: f32) -> Vec<f32> {
-        (0..len).map(|_| self.next() * scale + shift).collect()
+        let next = || {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            ((self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * scale + shift
+        };
+        std::iter::repeat_with(next).take(len).collect()
     }
 }
 
-/// Weights under which activations neither vanish nor grow, as in a trained network: large ones would turn rounding in
-/// squeeze-and-excite's gates into large differences.
+/// Fresh weights with batch norms that do something. Variances above one keep activations from growing: large ones would
+/// turn rounding in squeeze-and-excite's gates into large differences.
 fn random_params(graph: &Graph, random: &mut Random) -> Params {
-    let mut params = Params::default();
+    let mut params = init::random(graph, random.0);
     for p in graph.parameters() {
-        let len: usize = p.shape.iter().product();
-        let fan_in: usize = p.shape[1..].iter().product();
-        let values = match p.role {
-            Role::Weight => random.values(len, (6.0 / fan_in as f32).sqrt(), 0.0),
-            Role::Bias | Role::Beta => random.values(len, 0.3, 0.0),
-            Role::Mean => random.values(len, 0.2, 0.0),
-            Role::Gamma => random.values(len, 0.4, 1.0),
-            Role::Variance => random.values(len, 1.0, 3.0),
+        let (scale, shift) = match p.role {
+            Role::Weight => continue,
+            Role::Bias | Role::Beta => (0.3, 0.0),
+            Role::Mean => (0.2, 0.0),
+            Role::Gamma => (0.4, 1.0),
+            Role::Variance => (1.0, 3.0),
         };
+        let values = random.values(p.shape.iter().product(), scale, shift);
         params.tensors.insert(p.name, Tensor::from_f32(&p.shape, values));
     }
     params

@@ -8,7 +8,7 @@ mod avx512;
 mod portable;
 
 use crate::cpu::Isa;
-use crate::{dense, depthwise, elementwise, fc, pointwise, pool2d};
+use crate::{dense, depthwise, elementwise, fc, peak, pointwise, pool2d};
 
 /// Sixteen `f32` lanes: one pixel of one channel block.
 ///
@@ -50,6 +50,7 @@ pub(crate) struct Tier {
     pub fully_connected: unsafe fn(&fc::Task),
     pub pool: unsafe fn(&pool2d::Task),
     pub elementwise: unsafe fn(&elementwise::Task),
+    pub peak: unsafe fn(&peak::Task),
 }
 
 impl Tier {
@@ -76,7 +77,7 @@ impl Tier {
 macro_rules! tier {
     ($(#[$features:meta])? $lanes:ty, pixels = $pixels:literal, blocks = $blocks:literal, columns = $columns:literal) => {
         pub(crate) static TIER: crate::isa::Tier = {
-            use crate::{dense, depthwise, elementwise, fc, pointwise, pool2d};
+            use crate::{dense, depthwise, elementwise, fc, peak, pointwise, pool2d};
             $(#[$features])?
             unsafe fn pointwise_(t: &pointwise::Task) {
                 unsafe { pointwise::task::<$lanes, $pixels, $blocks>(t) }
@@ -101,6 +102,10 @@ macro_rules! tier {
             unsafe fn elementwise_(t: &elementwise::Task) {
                 unsafe { elementwise::task::<$lanes>(t) }
             }
+            $(#[$features])?
+            unsafe fn peak_(t: &peak::Task) {
+                peak::task::<$lanes, $pixels, $blocks>(t)
+            }
             crate::isa::Tier {
                 panel_blocks: $blocks,
                 tile_pixels: $pixels,
@@ -110,6 +115,7 @@ macro_rules! tier {
                 fully_connected: fully_connected_,
                 pool: pool_,
                 elementwise: elementwise_,
+                peak: peak_,
             }
         };
     };

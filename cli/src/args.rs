@@ -1,0 +1,109 @@
+//! Flags that several commands share.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use clap::Args;
+use mobilenet::arch::{self, Spec, Table, WidthRule};
+use mobilenet::kernels::cpu;
+use mobilenet::net::graph::{Activation, Padding};
+use mobilenet::{Isa, Pool};
+
+use crate::failure::Failure;
+
+/// The parameters of a network beside its table. Left out, they are the weights' or the network's own.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Network")]
+pub struct SpecArgs {
+    /// Width multiplier
+    #[arg(long, value_name = "FACTOR")]
+    pub width: Option<f64>,
+    /// Outputs of the classifier
+    #[arg(long, value_name = "N")]
+    pub classes: Option<usize>,
+    /// Channels of the input
+    #[arg(long, value_name = "N")]
+    pub input_channels: Option<usize>,
+    /// Whose rounding of channels: tensorflow, timm or torchvision
+    #[arg(long, value_name = "RULE")]
+    pub width_rule: Option<WidthRule>,
+    /// Where convolutions pad: symmetric (PyTorch's) or same (TensorFlow's)
+    #[arg(long, value_parser = Padding::from_str)]
+    pub padding: Option<Padding>,
+    /// Batch norm's epsilon
+    #[arg(long, value_name = "E")]
+    pub bn_epsilon: Option<f32>,
+    /// Keep features at 1/16 or 1/8 of the input by dilating late layers: 32, 16 or 8
+    #[arg(long, value_name = "STRIDE")]
+    pub output_stride: Option<usize>,
+    /// For small photos: leave out the first strides, so that all together are 32, 16 or 8
+    #[arg(long, value_name = "STRIDE")]
+    pub total_stride: Option<usize>,
+    /// Non-linearity in place of the table's only one: relu, relu6, h-swish, swish …
+    #[arg(long, value_name = "NAME")]
+    pub activation: Option<Activation>,
+}
+
+impl SpecArgs {
+    /// `spec` with what was given.
+    pub fn over(&self, spec: Spec) -> Spec {
+        Spec {
+            width: self.width.unwrap_or(spec.width),
+            classes: self.classes.unwrap_or(spec.classes),
+            input_channels: self.input_channels.unwrap_or(spec.input_channels),
+            width_rule: self.width_rule.unwrap_or(spec.width_rule),
+            padding: self.padding.unwrap_or(spec.padding),
+            bn_epsilon: self.bn_epsilon.unwrap_or(spec.bn_epsilon),
+            output_stride: self.output_stride.unwrap_or(spec.output_stride),
+            total_stride: self.total_stride.unwrap_or(spec.total_stride),
+            activation: self.activation.or(spec.activation),
+        }
+    }
+
+    /// The table of a registered name or a TOML file, and its parameters.
+    pub fn network(&self, model: &str) -> Result<(Table, Spec), Failure> {
+        Ok((arch::find(model)?, self.over(Spec::default())))
+    }
+}
+
+/// An input size: one number for a square, or HEIGHTxWIDTH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// Height.
+    pub h: usize,
+    /// Width.
+    pub w: usize,
+}
+
+impl FromStr for Resolution {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Resolution, String> {
+        let (h, w) = text.split_once('x').unwrap_or((text, text));
+        let side = |s: &str| s.parse::<usize>().ok().filter(|&v| (1..=32768).contains(&v));
+        match (side(h), side(w)) {
+            (Some(h), Some(w)) => Ok(Resolution { h, w }),
+            _ => Err("give one number from 1 to 32768, or HEIGHTxWIDTH".into()),
+        }
+    }
+}
+
+/// How to run.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Running")]
+pub struct RunArgs {
+    /// Threads [default: what quota, affinity and cores allow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub threads: Option<u64>,
+}
+
+impl RunArgs {
+    /// The threads asked for, or as many as this process may use.
+    pub fn pool(&self) -> Arc<Pool> {
+        Arc::new(Pool::new(self.threads.map_or_else(cpu::default_threads, |n| n as usize)))
+    }
+
+    /// The best instruction set, or the lower one that `MOBILENET_ISA` asks for.
+    pub fn isa(&self) -> Result<Isa, Failure> {
+        Ok(Isa::from_env()?)
+    }
+}

@@ -1,0 +1,145 @@
+//! Latencies, memory and where the time goes.
+
+use std::time::{Duration, Instant};
+
+use mobilenet_kernels::peak;
+use mobilenet_net::Error;
+use mobilenet_net::count::Summary;
+
+use crate::arena::Arena;
+use crate::program::Program;
+
+/// Runs before anything is timed.
+const WARM_UP_RUNS: usize = 3;
+
+/// Latencies of whole runs in milliseconds, input in memory to output in memory, for about `seconds` and at least one.
+pub fn latencies_ms(program: &Program, arena: &mut Arena, seconds: f64) -> Vec<f64> {
+    for _ in 0..WARM_UP_RUNS {
+        program.run(arena);
+    }
+    let mut latencies = Vec::new();
+    let start = Instant::now();
+    while latencies.is_empty() || start.elapsed().as_secs_f64() < seconds {
+        let run = Instant::now();
+        program.run(arena);
+        latencies.push(run.elapsed().as_secs_f64() * 1e3);
+    }
+    latencies
+}
+
+/// The middle of `values`, or the mean of the two middle ones; not a number where there are none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[middle],
+        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
+    }
+}
+
+/// Most memory that the process has taken so far, in bytes; `None` where the system does not tell.
+pub fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}
+
+/// Where a step's time goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepTime {
+    /// The node that the step computes first, e.g. `block3.expand.conv`.
+    pub name: String,
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Median over the rounds, in microseconds.
+    pub microseconds: f64,
+    /// Multiply-adds of the whole batch; 0 where the step only moves or adds.
+    pub multiply_adds: u64,
+    /// Bytes of output that it writes.
+    pub output_bytes: u64,
+}
+
+impl StepTime {
+    /// Two operations a multiply-add.
+    pub fn gflops(&self) -> f64 {
+        2.0 * self.multiply_adds as f64 / (self.microseconds * 1e3)
+    }
+}
+
+/// A profile: steps in order, and the peak to compare them with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// The steps.
+    pub steps: Vec<StepTime>,
+    /// Median of whole runs without any watching, in microseconds.
+    pub total_microseconds: f64,
+    /// GFLOP/s of one core on registers alone, measured now.
+    pub core_peak_gflops: f64,
+    /// Threads that shared the work.
+    pub threads: usize,
+}
+
+impl Profile {
+    /// What all threads together could do, if each had a core of its own.
+    pub fn peak_gflops(&self) -> f64 {
+        self.core_peak_gflops * self.threads as f64
+    }
+}
+
+/// Times every step of `program`, for about `seconds`.
+///
+/// # Errors
+/// None for an arena of this program; the shape was accepted before.
+pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Profile, Error> {
+    let core_peak_gflops = peak::gflops(program.isa());
+    let whole = latencies_ms(program, arena, seconds / 2.0);
+    let infos = program.steps();
+    let shape = arena.input_shape();
+    let counts = Summary::new(program.graph(), shape.h, shape.w)?;
+    let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); infos.len()];
+    let mut bytes = vec![0u64; infos.len()];
+    let start = Instant::now();
+    while rounds[0].is_empty() || start.elapsed() < Duration::from_secs_f64(seconds / 2.0) {
+        let mut last = Instant::now();
+        program.run_observed(arena, |observed| {
+            rounds[observed.step].push(last.elapsed().as_secs_f64() * 1e6);
+            bytes[observed.step] = size_of_val(observed.output) as u64;
+            last = Instant::now();
+        });
+    }
+    let steps = infos.into_iter().enumerate().map(|(i, info)| {
+        let layer = counts.layers.iter().find(|l| l.name == info.name);
+        StepTime {
+            microseconds: median(&rounds[i]),
+            multiply_adds: layer.map_or(0, |l| l.multiply_adds * shape.n as u64),
+            output_bytes: bytes[i],
+            name: info.name,
+            kernel: info.kernel,
+        }
+    });
+    Ok(Profile {
+        steps: steps.collect(),
+        total_microseconds: median(&whole) * 1e3,
+        core_peak_gflops,
+        threads: arena.threads(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn memory_is_known_on_linux() {
+        assert_eq!(peak_rss_bytes().is_some(), cfg!(target_os = "linux"));
+    }
+}
