@@ -76,34 +76,30 @@ fn hard_sigmoid<L: Lanes>(x: L) -> L {
     x.mul_add(L::splat(1.0 / 6.0), L::splat(0.5)).max(L::splat(0.0)).min(L::splat(1.0))
 }
 
-/// Calls `each` with the function of `activation`, so that a loop over many values decides once.
+/// Evaluates `$common` with the function of `activation`, so that a loop over many values decides once; the rare ones,
+/// whose code is long, take `$rare`.
 macro_rules! with_activation {
-    ($activation:expr, $lanes:ty, |$f:ident| $body:expr) => {{
-        use $crate::epilogue::Activation as A;
+    ($activation:expr, $lanes:ty, |$f:ident| $common:expr, $rare:expr) => {
         match $activation {
-            A::Linear => {
+            $crate::epilogue::Activation::Linear => {
                 let $f = |v: $lanes| v;
-                $body
+                $common
             }
-            A::Relu => {
+            $crate::epilogue::Activation::Relu => {
                 let $f = |v: $lanes| $crate::epilogue::relu(v);
-                $body
+                $common
             }
-            A::Relu6 => {
+            $crate::epilogue::Activation::Relu6 => {
                 let $f = |v: $lanes| $crate::epilogue::relu6(v);
-                $body
+                $common
             }
-            A::HSwish => {
+            $crate::epilogue::Activation::HSwish => {
                 let $f = |v: $lanes| $crate::epilogue::h_swish(v);
-                $body
+                $common
             }
-            A::HardSigmoid | A::Sigmoid | A::Swish => {
-                let activation = $activation;
-                let $f = |v: $lanes| $crate::epilogue::apply(activation, v);
-                $body
-            }
+            _ => $rare,
         }
-    }};
+    };
 }
 pub(crate) use with_activation;
 
@@ -150,19 +146,32 @@ pub(crate) unsafe fn finish<L: Lanes, const P: usize, const B: usize>(
     y: *mut f32,
     block: usize,
 ) {
-    with_activation!(activation, L, |f| {
-        for b in 0..B {
+    let y_at = |b: usize, p: usize| y.wrapping_add(b * block + p * 16);
+    // SAFETY of all below: the caller's.
+    let finished = |b: usize, p: usize, v: L| unsafe {
+        let v = if residual.is_null() { v } else { v.add(L::load(residual.add(b * block + p * 16))) };
+        v.store(y_at(b, p));
+    };
+    with_activation!(
+        activation,
+        L,
+        |f| for b in 0..B {
             for (p, pixel) in tile.iter().enumerate() {
-                let at = b * block + p * 16;
-                let mut v = f(pixel[b]);
-                // SAFETY: the caller's.
-                unsafe {
-                    if !residual.is_null() {
-                        v = v.add(L::load(residual.add(at)));
-                    }
-                    v.store(y.add(at));
+                finished(b, p, f(pixel[b]));
+            }
+        },
+        {
+            // By way of memory: a loop that indexes the tile would keep all of it in memory, in every product.
+            for b in 0..B {
+                for (p, pixel) in tile.iter().enumerate() {
+                    unsafe { pixel[b].store(y_at(b, p)) };
+                }
+            }
+            for b in 0..B {
+                for p in 0..P {
+                    finished(b, p, apply(activation, unsafe { L::load(y_at(b, p)) }));
                 }
             }
         }
-    })
+    )
 }

@@ -6,7 +6,7 @@
 
 use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
-use crate::epilogue::{Activation, finish, with_activation};
+use crate::epilogue::{Activation, apply, finish, with_activation};
 use crate::isa::{Lanes, Tier};
 use crate::layout::{LANES, blocks};
 use crate::pack;
@@ -197,20 +197,29 @@ pub(crate) unsafe fn task<L: Lanes, const P: usize, const B: usize>(t: &Task) {
 /// Fills the scratch with a strip's input behind the prologue.
 #[inline(always)]
 unsafe fn prologue<L: Lanes>(t: &Task, first: usize, count: usize) {
-    with_activation!(t.prologue_activation, L, |f| {
-        for block in 0..blocks(t.inputs) {
-            // SAFETY: the strip lies inside the task's pixels, the scratch holds a strip of every block.
-            unsafe {
-                let scale = L::load(t.scale.add(block * LANES));
-                let shift = if t.shift.is_null() { L::splat(0.0) } else { L::load(t.shift.add(block * LANES)) };
-                let x = t.x.add(block * t.block + first * LANES);
-                let strip = t.scratch.add(block * t.strip * LANES);
-                for p in 0..count {
-                    f(L::load(x.add(p * LANES)).mul_add(scale, shift)).store(strip.add(p * LANES));
-                }
+    with_activation!(
+        t.prologue_activation,
+        L,
+        // SAFETY: the caller's.
+        |f| unsafe { fill::<L>(t, first, count, f) },
+        unsafe { fill::<L>(t, first, count, |v| apply(t.prologue_activation, v)) }
+    )
+}
+
+#[inline(always)]
+unsafe fn fill<L: Lanes>(t: &Task, first: usize, count: usize, activate: impl Fn(L) -> L) {
+    for block in 0..blocks(t.inputs) {
+        // SAFETY: the strip lies inside the task's pixels, the scratch holds a strip of every block.
+        unsafe {
+            let scale = L::load(t.scale.add(block * LANES));
+            let shift = if t.shift.is_null() { L::splat(0.0) } else { L::load(t.shift.add(block * LANES)) };
+            let x = t.x.add(block * t.block + first * LANES);
+            let strip = t.scratch.add(block * t.strip * LANES);
+            for p in 0..count {
+                activate(L::load(x.add(p * LANES)).mul_add(scale, shift)).store(strip.add(p * LANES));
             }
         }
-    })
+    }
 }
 
 /// `count` pixels from `first` on, all panels; their input begins at `x`, blocks `x_block` apart.
