@@ -28,6 +28,14 @@ pub enum Error {
         /// The system's word.
         source: std::io::Error,
     },
+    /// A file that cannot be written.
+    #[error("{path}: cannot be written: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
     /// A file that is not what it should be.
     #[error("{path}: {reason}")]
     Format {
@@ -45,6 +53,11 @@ impl Error {
     /// An [`Error::Io`] for `path`.
     pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         move |source| Error::Io { path: path.to_owned(), source }
+    }
+
+    /// An [`Error::Write`] for `path`.
+    pub fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        move |source| Error::Write { path: path.to_owned(), source }
     }
 
     /// An [`Error::Format`] for `path`.
