@@ -3,6 +3,7 @@
 //! A [`Graph`] holds no sizes: height, width and batch belong to [`Graph::infer`]. Nodes are in topological order, and
 //! an operator's parameters are named after its node (see [`Graph::parameters`]).
 
+pub use crate::activation::Activation;
 use crate::error::Error;
 
 /// Index of a node in [`Graph::nodes`].
@@ -31,23 +32,6 @@ impl Padding {
             }
         }
     }
-}
-
-/// Non-linearities of the three papers and their descendants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// max(x, 0).
-    Relu,
-    /// min(max(x, 0), 6).
-    Relu6,
-    /// x · relu6(x + 3) / 6 (V3 §5.2).
-    HSwish,
-    /// relu6(x + 3) / 6 (V3 §5.2).
-    HardSigmoid,
-    /// 1 / (1 + e⁻ˣ).
-    Sigmoid,
-    /// x · sigmoid(x).
-    Swish,
 }
 
 /// A window that slides over height and width. Pairs are height, width.

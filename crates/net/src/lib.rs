@@ -1,5 +1,6 @@
 //! MobileNets as data: the graph, the papers' tables, weights files and counting. No speed here; see `mobilenet-run`.
 
+mod activation;
 pub mod arch;
 pub mod count;
 pub mod error;
