@@ -44,6 +44,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Tensors that do not fit the network, a line each.
+    #[error("{}", list(.0))]
+    Tensors(Vec<String>),
     /// A network that cannot be built as asked.
     #[error("{0}")]
     Config(String),
@@ -64,4 +67,16 @@ impl Error {
     pub fn format(path: &Path, reason: impl Into<String>) -> Error {
         Error::Format { path: path.to_owned(), reason: reason.into() }
     }
+}
+
+/// Most lines of a list of errors that are printed.
+const MAX_LINES: usize = 20;
+
+/// The first lines, and how many more there are.
+fn list(lines: &[String]) -> String {
+    let mut text = lines[..lines.len().min(MAX_LINES)].join("\n");
+    if lines.len() > MAX_LINES {
+        text += &format!("\nand {} more", lines.len() - MAX_LINES);
+    }
+    text
 }

@@ -278,6 +278,30 @@ fn the_old_format_says_how_to_save_again() {
     refused("w.pkl", b"\x80\x04N.", "is a bare pickle; PyTorch's files are zip archives. Save it with torch.save");
 }
 
+/// Puts the zip64 records before the archive's end that torch.save always writes.
+fn with_zip64_records(archive: &[u8]) -> Vec<u8> {
+    let end = archive.windows(4).rposition(|w| w == b"PK\x05\x06").unwrap();
+    let field =
+        |at: usize, n: usize| archive[end + at..end + at + n].iter().rev().fold(0, |v, &b| v << 8 | u64::from(b));
+    let (entries, size, start) = (field(10, 2), field(12, 4), field(16, 4));
+    let record: Vec<u8> = [44, 45 << 16 | 45, 0].iter().flat_map(|v: &u64| v.to_le_bytes()).collect();
+    let record = [b"PK\x06\x06", &record[..8], &record[8..12], &[0; 8]].concat();
+    let counts: Vec<u8> = [entries, entries, size, start].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let locator = [b"PK\x06\x07", &[0; 4][..], &(end as u64).to_le_bytes(), &1u32.to_le_bytes()].concat();
+    [&archive[..end], &record, &counts, &locator, &archive[end..]].concat()
+}
+
+#[test]
+fn the_archives_folder_may_have_a_name_of_any_length() {
+    let state = pickle(&dict(&[("weight", View::default().instructions())]));
+    for length in 1..60 {
+        let folder = "m".repeat(length);
+        let (description, storage) = (format!("{folder}/data.pkl"), format!("{folder}/data/0"));
+        let archive = zip(&[(&description, &state), (&storage, &[0; 12])]);
+        assert_eq!(weight(&with_zip64_records(&archive)).shape(), [3], "{length}");
+    }
+}
+
 #[test]
 fn torchvisions_file_is_read() {
     let Some(data) = data() else { return };

@@ -1,7 +1,7 @@
 //! Weights files to [`Params`] and back. The format is recognised by content, never by the file's name.
 //!
-//! A new format is one file with a [`Format`] and one line in [`FORMATS`]. Readers take tensors one by one at their
-//! positions ([`Source`]) and map nothing into memory: a file cut short under a map kills the process, and mapped pages
+//! A new format is one file with a `Format` and one line in `FORMATS`. Readers take tensors one by one at their
+//! positions (`Source`) and map nothing into memory: a file cut short under a map kills the process, and mapped pages
 //! count as memory. Every length is checked against the file's size before it allocates or indexes anything.
 
 mod pickle;

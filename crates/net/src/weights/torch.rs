@@ -113,7 +113,12 @@ struct Archive<'a> {
 impl<'a> Archive<'a> {
     fn open(source: &'a Source) -> Result<Archive<'a>, Error> {
         let damaged = |e: zip::result::ZipError| source.error(format!("is a damaged or truncated zip archive: {e}"));
-        let mut zip = zip::ZipArchive::new(BufReader::with_capacity(1 << 10, source.file())).map_err(damaged)?;
+        // torch.save starts its archives at byte 0. zip@9.8.1, left to detect the start, ignores the 76 bytes of zip64
+        // records that torch writes, and takes the second entry for the first where an entry's header has that size:
+        // where the archive's folder has a name of 21 letters.
+        let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
+        let reader = BufReader::with_capacity(1 << 10, source.file());
+        let mut zip = zip::ZipArchive::with_config(config, reader).map_err(damaged)?;
         let names = (0..zip.len()).filter_map(|i| Some(zip.name_for_index(i)?.ok()?.into_owned()));
         let names: Vec<String> = names.collect();
         let Some(folder) = names.iter().find_map(|name| name.strip_suffix("data.pkl")) else {
