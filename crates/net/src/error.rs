@@ -28,6 +28,14 @@ pub enum Error {
         /// The system's word.
         source: std::io::Error,
     },
+    /// A file that cannot be written.
+    #[error("{path}: cannot be written: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
     /// A file that is not what it should be.
     #[error("{path}: {reason}")]
     Format {
@@ -36,6 +44,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Tensors that do not fit the network, a line each.
+    #[error("{}", list(.0))]
+    Tensors(Vec<String>),
     /// A network that cannot be built as asked.
     #[error("{0}")]
     Config(String),
@@ -47,8 +58,25 @@ impl Error {
         move |source| Error::Io { path: path.to_owned(), source }
     }
 
+    /// An [`Error::Write`] for `path`.
+    pub fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        move |source| Error::Write { path: path.to_owned(), source }
+    }
+
     /// An [`Error::Format`] for `path`.
     pub fn format(path: &Path, reason: impl Into<String>) -> Error {
         Error::Format { path: path.to_owned(), reason: reason.into() }
     }
+}
+
+/// Most lines of a list of errors that are printed.
+const MAX_LINES: usize = 20;
+
+/// The first lines, and how many more there are.
+fn list(lines: &[String]) -> String {
+    let mut text = lines[..lines.len().min(MAX_LINES)].join("\n");
+    if lines.len() > MAX_LINES {
+        text += &format!("\nand {} more", lines.len() - MAX_LINES);
+    }
+    text
 }

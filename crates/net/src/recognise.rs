@@ -1,1 +1,308 @@
-//! (being written)
+//! Which network a weights file holds: the file alone is enough.
+//!
+//! Names tell the origin and the network, shapes the width, the width rule, the classes and the input's channels.
+//! Padding and epsilon leave no trace in either: where the origin has only one, that one holds; otherwise the metadata
+//! says, and without it a guess is made and listed. Metadata is a hint about what shapes can show, never a proof.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::arch::{self, Family, Spec, Table, WidthRule};
+use crate::error::Error;
+use crate::graph::Padding;
+use crate::load::same_shape;
+use crate::names::{Names, Origin};
+use crate::preprocessing::Preprocessing;
+use crate::tensor::Params;
+
+/// What a user knows better than the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// The network.
+    pub table: Option<Table>,
+    /// The width multiplier.
+    pub width: Option<f64>,
+    /// Whose rounding of channels.
+    pub width_rule: Option<WidthRule>,
+    /// Outputs of the classifier.
+    pub classes: Option<usize>,
+    /// Where convolutions pad.
+    pub padding: Option<Padding>,
+    /// Batch norm's ε.
+    pub bn_epsilon: Option<f32>,
+}
+
+/// What a weights file was found to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recognised {
+    /// Whose names and conventions it follows.
+    pub origin: Origin,
+    /// Its network.
+    pub table: Table,
+    /// The network's parameters.
+    pub spec: Spec,
+    /// How photos become its input.
+    pub preprocessing: Preprocessing,
+    /// What could not be known, a line each for the user to see.
+    pub guesses: Vec<String>,
+}
+
+/// Finds out which network `params`, read from `path`, belong to. Tensors that do not fit are not reported here but by
+/// [`check`](crate::load::check): the closest network is taken.
+///
+/// # Errors
+/// Where the names are of no known library, fit no network at all, or the metadata is nonsense.
+pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<Recognised, Error> {
+    let hints = Hints::read(path, params, overrides)?;
+    let origin = Origin::find(|name| params.tensors.contains_key(name)).ok_or_else(|| unknown(path, params))?;
+    let table = match &overrides.table {
+        Some(table) => table.clone(),
+        None => closest_table(path, params, origin)?,
+    };
+    let mut guesses = Vec::new();
+    let padding = hints.padding.unwrap_or_else(|| guess_padding(path, origin, &mut guesses));
+    let bn_epsilon = hints.bn_epsilon.unwrap_or_else(|| guess_epsilon(origin, table.family, padding, &mut guesses));
+    let spec = Spec { padding, bn_epsilon, ..Spec::default() };
+    let spec = closest_spec(path, params, origin, &table, spec, overrides, &hints)?;
+    if let Some(width) = hints.width.filter(|&width| width != spec.width) {
+        guesses.push(format!("width: {:?} by the shapes, although the metadata says {width:?}", spec.width));
+    }
+    let preprocessing = Preprocessing::for_origin(origin, spec.padding, spec.classes, hints.resolution);
+    Ok(Recognised { origin, table, spec, preprocessing, guesses })
+}
+
+/// What the user or the metadata says beside the shapes.
+struct Hints {
+    width: Option<f64>,
+    width_rule: Option<WidthRule>,
+    padding: Option<Padding>,
+    bn_epsilon: Option<f32>,
+    resolution: Option<usize>,
+}
+
+impl Hints {
+    /// The user's word first; metadata that it replaces is not even parsed.
+    fn read(path: &Path, params: &Params, overrides: &Overrides) -> Result<Hints, Error> {
+        let says = Says { path, params };
+        Ok(Hints {
+            width: or_else(overrides.width, || {
+                says.value("width", |&w: &f64| w > 0.0 && w <= 16.0, "a number above 0, at most 16")
+            })?,
+            width_rule: or_else(overrides.width_rule, || {
+                says.value("width_rule", |_| true, "tensorflow, timm or torchvision")
+            })?,
+            padding: or_else(overrides.padding, || {
+                says.value("padding", |_| true, "symmetric or same").map(|p| p.map(|PaddingName(padding)| padding))
+            })?,
+            bn_epsilon: or_else(overrides.bn_epsilon, || {
+                says.value("bn_epsilon", |&e: &f32| e > 0.0 && e <= 1.0, "a number above 0, at most 1")
+            })?,
+            resolution: says.value("resolution", |r| (1..=8192).contains(r), "1 to 8192 pixels")?,
+        })
+    }
+}
+
+fn or_else<T>(first: Option<T>, then: impl FnOnce() -> Result<Option<T>, Error>) -> Result<Option<T>, Error> {
+    if first.is_some() { Ok(first) } else { then() }
+}
+
+/// The file's metadata.
+struct Says<'a> {
+    path: &'a Path,
+    params: &'a Params,
+}
+
+impl Says<'_> {
+    /// The value of `key`, where there is one.
+    fn value<T: FromStr>(&self, key: &str, valid: impl Fn(&T) -> bool, rule: &str) -> Result<Option<T>, Error> {
+        let Some(text) = self.params.metadata.get(key) else { return Ok(None) };
+        match text.parse().ok().filter(valid) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                let text: String = text.chars().take(40).collect();
+                Err(Error::format(self.path, format!("its metadata says {key} is {text:?}; it must be {rule}")))
+            }
+        }
+    }
+}
+
+/// A padding by its name in metadata.
+struct PaddingName(Padding);
+
+impl FromStr for PaddingName {
+    type Err = ();
+    fn from_str(name: &str) -> Result<PaddingName, ()> {
+        match name {
+            "symmetric" => Ok(PaddingName(Padding::Symmetric)),
+            "same" => Ok(PaddingName(Padding::Same)),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The error for names of no known library.
+fn unknown(path: &Path, params: &Params) -> Error {
+    let first: Vec<_> = params.tensors.keys().take(3).map(String::as_str).collect();
+    let names = if first.is_empty() { "there are none".into() } else { format!("{}, …", first.join(", ")) };
+    let called = params.metadata.get("family").map(|family| {
+        let family: String = family.chars().take(40).collect();
+        format!("; its metadata calls it {family:?}")
+    });
+    Error::format(
+        path,
+        format!(
+            "its tensors are not named as torchvision, timm or this project name those of a MobileNet classifier \
+             ({names}){}",
+            called.unwrap_or_default()
+        ),
+    )
+}
+
+/// The registered network whose names fit best.
+fn closest_table(path: &Path, params: &Params, origin: Origin) -> Result<Table, Error> {
+    let has: BTreeSet<&str> = params.tensors.keys().map(String::as_str).collect();
+    let mut best: Option<(usize, Table, usize, usize)> = None;
+    for model in arch::models() {
+        let table = (model.table)();
+        let graph = table.graph(&Spec::default())?;
+        let Ok(names) = Names::new(origin, &table, &graph) else { continue };
+        let parameters = graph.parameters();
+        let found = parameters.iter().filter(|p| names.get(&p.name).is_some_and(|name| has.contains(name))).count();
+        let wrong = parameters.len() + has.len() - 2 * found;
+        if best.as_ref().is_none_or(|(least, ..)| wrong < *least) {
+            best = Some((wrong, table, found, parameters.len()));
+        }
+    }
+    let (_, table, found, of) = best.expect("every origin names a registered network");
+    if found * 2 < of {
+        let reason = format!(
+            "it fits no registered network: it has {found} of the {of} tensors of {}, the closest by {origin}'s names",
+            table.name
+        );
+        return Err(Error::format(path, reason));
+    }
+    Ok(table)
+}
+
+/// `spec` with the width, rule, classes and input channels under which the fewest tensors have wrong shapes.
+fn closest_spec(
+    path: &Path,
+    params: &Params,
+    origin: Origin,
+    table: &Table,
+    spec: Spec,
+    overrides: &Overrides,
+    hints: &Hints,
+) -> Result<Spec, Error> {
+    let graph = table.graph(&spec).map_err(|e| Error::format(path, e.to_string()))?;
+    let names = Names::new(origin, table, &graph).map_err(|e| Error::format(path, e.to_string()))?;
+    let axis = |ours: &str, axis: usize| {
+        let tensor = params.tensors.get(names.get(ours)?)?;
+        tensor.shape().get(axis).copied()
+    };
+    let classes = overrides.classes.or_else(|| axis("classifier.weight", 0)).unwrap_or(spec.classes);
+    let input_channels = axis("stem.conv.weight", 1).unwrap_or(spec.input_channels);
+    let last = table.blocks().last().map(|block| {
+        let last = ["project.conv", "pointwise.conv", "conv.conv"];
+        let found = last.iter().find_map(|layer| axis(&format!("block{}.{layer}.weight", block.index), 0));
+        (block.out, found)
+    });
+
+    let mut best: Option<(usize, Spec)> = None;
+    for width in widths(overrides.width, hints.width, last) {
+        for width_rule in rules(origin, overrides.width_rule, hints.width_rule) {
+            let spec = Spec { width, width_rule, classes, input_channels, ..spec.clone() };
+            let graph = table.graph(&spec).map_err(|e| Error::format(path, e.to_string()))?;
+            let Ok(names) = Names::new(origin, table, &graph) else { continue };
+            let fits = |p: &crate::graph::Parameter| {
+                let tensor = names.get(&p.name).and_then(|name| params.tensors.get(name));
+                tensor.is_some_and(|tensor| same_shape(tensor.shape(), &p.shape))
+            };
+            let wrong = graph.parameters().iter().filter(|p| !fits(p)).count();
+            if wrong == 0 {
+                return Ok(spec);
+            }
+            if best.as_ref().is_none_or(|(least, _)| wrong < *least) {
+                best = Some((wrong, spec));
+            }
+        }
+    }
+    Ok(best.expect("at least one width was tried").1)
+}
+
+/// Widths to try, the likely ones first: the metadata's, then those that could give the last block its channels.
+/// `last` is its channels at width 1 and in the file. Where several widths round to the same shapes, the rounder number
+/// is the likelier: quarters, then twentieths, then hundredths.
+fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, Option<usize>)>) -> Vec<f64> {
+    if let Some(width) = given {
+        return vec![width];
+    }
+    let possible = |&k: &u32| match last {
+        Some((nominal, Some(found))) => {
+            let (at_width, found) = (nominal as f64 * f64::from(k) / 100.0, found as f64);
+            // Rounding moves a count by 8, and up to 8 where there would be fewer.
+            (at_width - found).abs() <= 8.0
+        }
+        _ => true,
+    };
+    let mut hundredths: Vec<u32> = (1..=400).filter(possible).collect();
+    hundredths.sort_by_key(|&k| (k != 100, k % 25 != 0, k % 5 != 0, k));
+    hint.into_iter().chain(hundredths.into_iter().map(|k| f64::from(k) / 100.0)).chain([1.0]).collect()
+}
+
+/// Rules to try, the likely ones first. timm follows TensorFlow but for the stem.
+fn rules(origin: Origin, given: Option<WidthRule>, hint: Option<WidthRule>) -> Vec<WidthRule> {
+    if let Some(rule) = given {
+        return vec![rule];
+    }
+    let own: &[WidthRule] = match origin {
+        Origin::Torchvision => &[WidthRule::Torchvision, WidthRule::TensorFlow],
+        Origin::Timm => &[WidthRule::Timm, WidthRule::TensorFlow],
+        Origin::Ours => &WidthRule::ALL,
+    };
+    // Metadata calls timm's rule TensorFlow's; where both fit they are the same.
+    let hint = hint.filter(|&rule| (origin, rule) != (Origin::Timm, WidthRule::TensorFlow));
+    hint.into_iter().chain(own.iter().copied()).collect()
+}
+
+/// The padding where nothing says it.
+fn guess_padding(path: &Path, origin: Origin, guesses: &mut Vec<String>) -> Padding {
+    match origin {
+        // torchvision has no other.
+        Origin::Torchvision => Padding::Symmetric,
+        Origin::Timm if path.file_name().is_some_and(|name| name.to_string_lossy().contains("tf_")) => {
+            guesses.push("padding: same (the file's name has tf_; --padding symmetric otherwise)".into());
+            Padding::Same
+        }
+        Origin::Timm => {
+            guesses.push("padding: symmetric (timm's names serve two paddings; --padding same for tf_ weights)".into());
+            Padding::Symmetric
+        }
+        Origin::Ours => {
+            guesses.push("padding: symmetric (the file does not say; --padding same otherwise)".into());
+            Padding::Symmetric
+        }
+    }
+}
+
+/// The epsilon where nothing says it. torchvision: models/mobilenetv2.py leaves PyTorch's 1e-5, mobilenetv3.py sets
+/// 1e-3 (0.29). timm: 1e-5, its `tf_` networks 1e-3 (1.0.31, layers `BN_EPS_TF_DEFAULT`).
+fn guess_epsilon(origin: Origin, family: Family, padding: Padding, guesses: &mut Vec<String>) -> f32 {
+    match (origin, family, padding) {
+        (Origin::Torchvision, Family::V3, _) => 1e-3,
+        (Origin::Torchvision, ..) => 1e-5,
+        (Origin::Timm, _, Padding::Same) => {
+            guesses.push("batch-norm epsilon: 0.001 (as timm's tf_ weights have it; --bn-epsilon otherwise)".into());
+            1e-3
+        }
+        (Origin::Timm, ..) => {
+            guesses.push("batch-norm epsilon: 0.00001 (timm's; --bn-epsilon 0.001 for tf_ weights)".into());
+            1e-5
+        }
+        (Origin::Ours, ..) => {
+            guesses.push("batch-norm epsilon: 0.001 (the file does not say; --bn-epsilon otherwise)".into());
+            1e-3
+        }
+    }
+}

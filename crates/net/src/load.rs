@@ -1,0 +1,104 @@
+//! From a file to the parameters of a graph, every one of them checked.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::graph::Graph;
+use crate::names::Names;
+use crate::recognise::{Overrides, Recognised, recognise};
+use crate::tensor::{DType, Params, Tensor};
+use crate::weights;
+
+/// A weights file, understood.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the file was found to be.
+    pub recognised: Recognised,
+    /// Its network.
+    pub graph: Graph,
+    /// The network's parameters under the graph's names.
+    pub params: Params,
+}
+
+/// Opens a weights file, recognises its network and checks every parameter.
+///
+/// To change the network before (dilation, strides for small photos), go step by step: [`weights::open`],
+/// [`recognise`], [`Table::graph`](crate::arch::Table::graph), [`check`].
+///
+/// # Errors
+/// As these steps.
+///
+/// # Examples
+/// ```no_run
+/// let loaded = mobilenet_net::load("mobilenet_v2.pth", &Default::default())?;
+/// println!("{} at width {}", loaded.recognised.table.name, loaded.recognised.spec.width);
+/// # Ok::<(), mobilenet_net::Error>(())
+/// ```
+pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded, Error> {
+    let path = path.as_ref();
+    let params = weights::open(path)?;
+    let recognised = recognise(path, &params, overrides)?;
+    let graph = recognised.table.graph(&recognised.spec)?;
+    let params = check(path, params, &recognised, &graph)?;
+    Ok(Loaded { recognised, graph, params })
+}
+
+/// The parameters of `graph` under its own names, in its shapes: two shapes that differ only by ones at the end are the
+/// same, as libraries have fully connected layers with and without a 1×1 window.
+///
+/// # Errors
+/// [`Error::Tensors`] with every missing, extra and misshapen tensor by the file's names.
+pub fn check(path: &Path, params: Params, recognised: &Recognised, graph: &Graph) -> Result<Params, Error> {
+    let names = Names::new(recognised.origin, &recognised.table, graph)?;
+    let network = format!("{} (width {:?})", recognised.table.name, recognised.spec.width);
+    let file = path.display();
+    let Params { mut tensors, metadata } = params;
+    let mut checked = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for parameter in graph.parameters() {
+        let theirs = names.get(&parameter.name).expect("every parameter of the graph has a name");
+        let needs = &parameter.shape;
+        match tensors.remove(theirs) {
+            None => wrong.push(format!("{file}: tensor {theirs} of shape {needs:?} is missing; {network} needs it")),
+            Some(tensor) if !same_shape(tensor.shape(), needs) => {
+                let has = tensor.shape();
+                wrong.push(format!("{file}: tensor {theirs} has shape {has:?}; {network} needs {needs:?}"));
+            }
+            Some(tensor) if !is_float(&tensor) => {
+                wrong.push(format!("{file}: tensor {theirs} holds integers; {network} needs floats"));
+            }
+            Some(tensor) => _ = checked.insert(parameter.name, tensor.reshaped(needs)),
+        }
+    }
+    wrong.extend(
+        tensors
+            .iter()
+            .map(|(name, extra)| format!("{file}: tensor {name} of shape {:?} is no part of {network}", extra.shape())),
+    );
+    if wrong.is_empty() { Ok(Params { tensors: checked, metadata }) } else { Err(Error::Tensors(wrong)) }
+}
+
+/// Whether two shapes are equal up to ones at the end.
+pub(crate) fn same_shape(a: &[usize], b: &[usize]) -> bool {
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    long.strip_prefix(short).is_some_and(|rest| rest.iter().all(|&n| n == 1))
+}
+
+fn is_float(tensor: &Tensor) -> bool {
+    matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::Bf16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_shape;
+
+    #[test]
+    fn ones_at_the_end_do_not_matter() {
+        assert!(same_shape(&[8, 16, 1, 1], &[8, 16]));
+        assert!(same_shape(&[8, 16], &[8, 16, 1, 1]));
+        assert!(same_shape(&[], &[1]));
+        assert!(!same_shape(&[1, 8], &[8]));
+        assert!(!same_shape(&[8, 1, 3, 3], &[8]));
+    }
+}
