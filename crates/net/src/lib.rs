@@ -6,10 +6,12 @@ pub mod error;
 pub mod fold;
 pub mod graph;
 pub mod names;
+pub mod preprocessing;
 pub mod recognise;
 pub mod tensor;
 pub mod weights;
 
 pub use error::Error;
 pub use graph::{Activation, Graph, NodeId, Op, Padding, Shape, Shapes, Window};
+pub use preprocessing::{Filter, Preprocessing, Resize};
 pub use tensor::{DType, Data, Params, Tensor};
