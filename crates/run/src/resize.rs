@@ -1,8 +1,8 @@
 //! Resizing as Pillow does, by `fast_image_resize`.
 //!
 //! Both widen the filter by the factor when shrinking, convolve rows and columns apart, and round to 8 bits after each
-//! (Pillow 13.0.0, `src/libImaging/Resample.c`). Weights here have 16 bits instead of Pillow's 22, so results differ by
-//! one level in some bytes; `tests/resize.rs` bounds how many.
+//! (Pillow 13.0.0, `src/libImaging/Resample.c`). Weights here have 16 bits instead of Pillow's 22, so results differ in
+//! 0.0 to 0.5 % of the bytes, nearly always by one level; `tests/resize.rs` holds them to Pillow's own results.
 
 use crate::Image;
 use fast_image_resize::images::{Image as Target, ImageRef};
@@ -46,25 +46,37 @@ pub fn resize_window(image: &Image, size: [usize; 2], window: Window, filter: Fi
     options.algorithm = ResizeAlg::Convolution(filter);
     let mut resizer = Resizer::new();
 
-    // Pillow's order is rows first. Asked for both at once, the library would do columns first, which rounds otherwise.
+    // The order matters, as each pass rounds. Asked for both at once, the library would always do columns first.
     let rows = Span::of(window.top, window.height, size[0], image.height);
     let columns = Span::of(window.left, window.width, size[1], image.width);
-    let (first, last) = rows.reach(support);
-    let stride = image.width * 3;
-    let source = &image.rgb[first * stride..last * stride];
-    let between = convolve(
-        &mut resizer,
-        (image.width, last - first, source),
-        (window.width, last - first),
-        &options.crop(columns.start, 0.0, columns.length, (last - first) as f64),
-    );
-    let rgb = convolve(
-        &mut resizer,
-        (window.width, last - first, &between),
-        (window.width, window.height),
-        &options.crop(0.0, rows.start - first as f64, window.width as f64, rows.length),
-    );
+    let (width, height) = (window.width, window.height);
+    let mut pass = |source, to, crop: [f64; 4]| {
+        let [left, top, width, height] = crop;
+        convolve(&mut resizer, source, to, &options.crop(left, top, width, height))
+    };
+    let rgb = if columns_first([image.height, image.width], size) {
+        let (first, last) = columns.reach(support);
+        let source = (image.width, image.height, image.rgb.as_slice());
+        let crop = [first as f64, rows.start, (last - first) as f64, rows.length];
+        let between = pass(source, (last - first, height), crop);
+        let crop = [columns.start - first as f64, 0.0, columns.length, height as f64];
+        pass((last - first, height, &between), (width, height), crop)
+    } else {
+        let (first, last) = rows.reach(support);
+        let stride = image.width * 3;
+        let source = (image.width, last - first, &image.rgb[first * stride..last * stride]);
+        let crop = [columns.start, 0.0, columns.length, (last - first) as f64];
+        let between = pass(source, (width, last - first), crop);
+        let crop = [0.0, rows.start - first as f64, width as f64, rows.length];
+        pass((width, last - first, &between), (width, height), crop)
+    };
     Image { width: window.width, height: window.height, rgb }
+}
+
+/// Whether columns are convolved before rows: Pillow 13's rule (pull request 9549; found by comparing 3,000 pairs of
+/// sizes). Pillow 12 and before always began with rows.
+fn columns_first(from: [usize; 2], to: [usize; 2]) -> bool {
+    to[0] < from[0] && from[0] + 2 * to[1] > to[0] + 2 * from[1]
 }
 
 /// The part of one axis of the source that a window of the result shows, in source pixels.

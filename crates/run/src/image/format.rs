@@ -82,7 +82,7 @@ pub(super) fn detect(bytes: &[u8], name: &str) -> Result<Format, Error> {
 /// `BM` alone also begins text; the size of the header that follows tells them apart.
 fn is_bmp(bytes: &[u8]) -> bool {
     bytes.starts_with(b"BM")
-        && bytes.get(14..18).is_none_or(|size| matches!(size, [12 | 16 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]))
+        && bytes.get(14..18).is_some_and(|size| matches!(size, [12 | 16 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]))
 }
 
 /// A name for content that is not read.

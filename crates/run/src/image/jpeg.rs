@@ -5,11 +5,11 @@
 
 use super::{Error, Format, Image, MAX_SIDE, check_size};
 use ::image::metadata::Orientation;
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// What zune-jpeg writes where it gave up.
 const GIVEN_UP: u8 = 128;

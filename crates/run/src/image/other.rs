@@ -10,6 +10,9 @@ use std::io::{self, Cursor};
 const MAX_ALLOC: u64 = MAX_PIXELS * 16;
 
 pub(super) fn decode(bytes: &[u8], format: Format, name: &str) -> Result<(Image, Orientation), Error> {
+    if let Some((width, height)) = claimed_size(bytes, format) {
+        check_size(width, height, name)?;
+    }
     let translate = |error| translate(error, bytes, format, name);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), codec(format));
     let mut limits = Limits::no_limits();
@@ -36,6 +39,21 @@ pub(super) fn decode(bytes: &[u8], format: Format, name: &str) -> Result<(Image,
     Ok((Image { width: width as usize, height: height as usize, rgb }, orientation))
 }
 
+/// The size that stands at a fixed place in PNG and GIF: their decoders refuse or misread absurd ones in words of their
+/// own before they tell it.
+fn claimed_size(bytes: &[u8], format: Format) -> Option<(u32, u32)> {
+    match (format, bytes) {
+        (Format::Png, [_, _, _, _, _, _, _, _, _, _, _, _, b'I', b'H', b'D', b'R', rest @ ..]) => {
+            let (width, rest) = rest.split_first_chunk()?;
+            Some((u32::from_be_bytes(*width), u32::from_be_bytes(*rest.first_chunk()?)))
+        }
+        (Format::Gif, &[_, _, _, _, _, _, w0, w1, h0, h1, ..]) => {
+            Some((u16::from_le_bytes([w0, w1]).into(), u16::from_le_bytes([h0, h1]).into()))
+        }
+        _ => None,
+    }
+}
+
 fn codec(format: Format) -> ImageFormat {
     match format {
         Format::Jpeg => ImageFormat::Jpeg,
@@ -57,7 +75,7 @@ fn to_rgb(samples: &[u8], color: ColorType, level: impl Fn(&[u8], usize) -> u8) 
 
 fn translate(error: ImageError, bytes: &[u8], format: Format, name: &str) -> Error {
     let name = name.to_owned();
-    if ends_early(&error) {
+    if ends_early(&error) || format == Format::WebP && misses_bytes(bytes) {
         return Error::Truncated { name, format, bytes: bytes.len() };
     }
     let reason = match &error {
@@ -67,6 +85,12 @@ fn translate(error: ImageError, bytes: &[u8], format: Format, name: &str) -> Err
     Error::Damaged { name, format, reason }
 }
 
+/// Whether a RIFF file is shorter than its header says: the WebP decoder calls what it then meets corrupt.
+fn misses_bytes(bytes: &[u8]) -> bool {
+    let claimed = bytes.get(4..).and_then(|rest| rest.first_chunk());
+    claimed.is_none_or(|size| bytes.len() as u64 - 8 < u64::from(u32::from_le_bytes(*size)))
+}
+
 /// Whether the data ran out, whichever of the decoders says so.
 fn ends_early(error: &ImageError) -> bool {
     if let ImageError::IoError(error) = error {
@@ -74,7 +98,10 @@ fn ends_early(error: &ImageError) -> bool {
     }
     let mut cause = error.source();
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof) {
+        let io = error.downcast_ref::<io::Error>();
+        // The second is how the GIF decoder puts it, whose error type is not re-exported.
+        if io.is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof) || error.to_string() == "Unexpected End of File"
+        {
             return true;
         }
         cause = error.source();
