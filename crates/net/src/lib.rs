@@ -13,5 +13,5 @@ pub mod weights;
 
 pub use error::Error;
 pub use graph::{Activation, Graph, NodeId, Op, Padding, Shape, Shapes, Window};
-pub use preprocessing::{Filter, Preprocessing, Resize};
+pub use preprocessing::Preprocessing;
 pub use tensor::{DType, Data, Params, Tensor};

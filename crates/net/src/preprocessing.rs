@@ -1,7 +1,7 @@
 //! How a photo becomes the tensor that a set of weights was trained on. It belongs to the weights, not to the graph.
 
 /// From a photo of any size to a normalised tensor, as data. `mobilenet_run::preprocess` carries it out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocessing {
     /// How the photo is brought near the network's size.
     pub resize: Resize,

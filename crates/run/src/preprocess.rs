@@ -6,7 +6,7 @@
 
 use crate::Image;
 use crate::resize::{Window, resize_window};
-use mobilenet_net::{Preprocessing, Resize};
+use mobilenet_net::preprocessing::{Preprocessing, Resize};
 use std::borrow::Cow;
 
 /// Resizes, crops and normalises `image` into `out`: 3×H×W values, red, green and blue planes of

@@ -7,7 +7,7 @@
 use crate::Image;
 use fast_image_resize::images::{Image as Target, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use mobilenet_net::Filter;
+use mobilenet_net::preprocessing::Filter;
 
 /// A part of a picture, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub fn resize(image: &Image, [height, width]: [usize; 2], filter: Filter) -> Ima
 }
 
 /// A window of what [`resize`] would give, without the work for the rest: the crop after a resize, at the crop's cost.
+///
+/// Equal but for the rounding of weights, which the library adapts to the largest one it needs.
 ///
 /// # Panics
 /// If the window is empty or reaches beyond `size`.

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{bytes, open};
-use mobilenet_net::{Filter, Preprocessing, Resize};
+use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
 use mobilenet_run::{Image, preprocess};
 
 fn torchvision(short: usize, crop: usize) -> Preprocessing {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{difference, open};
-use mobilenet_net::Filter;
+use mobilenet_net::preprocessing::Filter;
 use mobilenet_run::Image;
 use mobilenet_run::resize::{Window, resize, resize_window};
 use proptest::prelude::*;
@@ -74,8 +74,9 @@ proptest! {
         let expected = (top..top + window.height)
             .flat_map(|y| whole.rgb[(y * to_width + left) * 3..][..window.width * 3].to_vec())
             .collect();
-        // Weights are computed from the window's own origin, so that the last bit of some may differ.
+        // The library scales its 16-bit weights by the largest of them, and a window may lack that one: the same weights
+        // are then rounded more finely. A window at the wrong place would be off by a hundred levels in noise.
         let (largest, share) = difference(&part, &Image { width: window.width, height: window.height, rgb: expected });
-        prop_assert!(largest <= 1, "{largest} levels in {share} of the bytes");
+        prop_assert!(largest <= 2, "{largest} levels in {share} of the bytes");
     }
 }
