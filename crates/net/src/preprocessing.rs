@@ -1,41 +1,45 @@
-//! How a photo becomes a network's input: a property of the weights, not of the architecture.
+//! How a photo becomes the tensor that a set of weights was trained on. It belongs to the weights, not to the graph.
 
 use crate::graph::Padding;
 use crate::names::Origin;
 
-/// How a photo reaches the crop's surroundings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resize {
-    /// The shorter side gets so many pixels; the longer one follows.
-    ShortSide(usize),
-    /// Both sides get so many pixels, whatever the photo's form.
-    Squash(usize),
-}
-
-/// The resampling filter, antialiased as Pillow has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// Triangle.
-    Bilinear,
-    /// Catmull–Rom (a = −0.5).
-    Bicubic,
-}
-
-/// From a decoded photo to RGB values `(x / 255 − mean) / std`.
+/// From a photo of any size to a normalised tensor, as data. `mobilenet_run::preprocess` carries it out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocessing {
-    /// First the photo is resized,
+    /// How the photo is brought near the network's size.
     pub resize: Resize,
-    /// by this filter,
+    /// The network's input, height and width in pixels: what is cut from the middle after resizing.
+    pub size: [usize; 2],
+    /// The filter that resizes.
     pub filter: Filter,
-    /// then the central square of so many pixels is cut out.
-    pub crop: usize,
-    /// Subtracted from red, green and blue between 0 and 1.
+    /// Subtracted from red, green and blue, which lie in 0..=1.
     pub mean: [f32; 3],
-    /// Divides the differences.
+    /// Divides red, green and blue after [`mean`](Self::mean) is subtracted.
     pub std: [f32; 3],
-    /// Whether class 0 stands for none of the others and is left out of answers.
+    /// Whether output 0 is a background class, as in TensorFlow's 1001 outputs.
     pub background_class: bool,
+}
+
+/// How a photo is brought near the network's size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Resize {
+    /// The short side to so many pixels, the long one in proportion; then the middle is cut out. torchvision, timm.
+    ShortSide(usize),
+    /// The whole photo to the network's size, out of proportion.
+    Squash,
+    /// The middle of the photo, this fraction of either side, to the network's size, out of proportion. TensorFlow slim
+    /// (0.875).
+    CentralFraction(f32),
+}
+
+/// A filter that resizes as Pillow does: widened by the factor when shrinking, so that nothing aliases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Filter {
+    /// A triangle, one pixel to either side.
+    #[default]
+    Bilinear,
+    /// Keys' cubic with a = −0.5, two pixels to either side.
+    Bicubic,
 }
 
 /// ImageNet's mean, which torchvision and timm subtract (timm@1.0.31 data/constants.py).
@@ -65,7 +69,7 @@ impl Preprocessing {
         Preprocessing {
             resize: Resize::ShortSide(crop * 8 / 7),
             filter,
-            crop,
+            size: [crop; 2],
             mean,
             std,
             background_class: classes == CLASSES_WITH_BACKGROUND,
@@ -80,14 +84,14 @@ mod tests {
     #[test]
     fn torchvision_resizes_to_256_and_crops_224() {
         let p = Preprocessing::for_origin(Origin::Torchvision, Padding::Symmetric, 1000, None);
-        assert_eq!((p.resize, p.crop, p.filter), (Resize::ShortSide(256), 224, Filter::Bilinear));
+        assert_eq!((p.resize, p.size, p.filter), (Resize::ShortSide(256), [224; 2], Filter::Bilinear));
         assert_eq!((p.mean, p.background_class), (IMAGENET_MEAN, false));
     }
 
     #[test]
     fn timms_crop_is_seven_eighths_and_tf_weights_want_minus_one_to_one() {
         let p = Preprocessing::for_origin(Origin::Timm, Padding::Symmetric, 1000, Some(96));
-        assert_eq!((p.resize, p.crop, p.filter), (Resize::ShortSide(109), 96, Filter::Bicubic));
+        assert_eq!((p.resize, p.size, p.filter), (Resize::ShortSide(109), [96; 2], Filter::Bicubic));
         let p = Preprocessing::for_origin(Origin::Timm, Padding::Same, 1001, None);
         assert_eq!((p.filter, p.mean, p.std, p.background_class), (Filter::Bilinear, [0.5; 3], [0.5; 3], true));
     }

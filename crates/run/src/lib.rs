@@ -1,11 +1,19 @@
 //! From graph and weights to results: compiling to an allocation-free program, photos, classification.
 
 pub mod arena;
+pub mod classify;
 mod compile;
+pub mod image;
+pub mod labels;
 pub mod measure;
 mod plan;
+pub mod preprocess;
 pub mod program;
 pub mod reference;
+pub mod resize;
 
 pub use arena::Arena;
+pub use image::Image;
+pub use labels::Labels;
+pub use preprocess::preprocess;
 pub use program::{Options, Program};

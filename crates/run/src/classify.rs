@@ -1,0 +1,75 @@
+//! From a network's outputs to answers.
+
+/// Probabilities from logits: eˣ / Σ eˣ, shifted by the largest so that nothing overflows.
+///
+/// A NaN among the logits makes every probability NaN.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut values: Vec<f32> = logits.iter().map(|x| (x - largest).exp()).collect();
+    let sum: f32 = values.iter().sum();
+    values.iter_mut().for_each(|x| *x /= sum);
+    values
+}
+
+/// The `k` largest values with their indices, largest first; all of them if there are fewer.
+///
+/// Of equals the lower index comes first; NaNs come last.
+pub fn top_k(values: &[f32], k: usize) -> Vec<(usize, f32)> {
+    let mut all: Vec<(usize, f32)> = values.iter().copied().enumerate().collect();
+    let by_value = |a: &(usize, f32), b: &(usize, f32)| {
+        b.1.partial_cmp(&a.1).unwrap_or_else(|| a.1.is_nan().cmp(&b.1.is_nan())).then(a.0.cmp(&b.0))
+    };
+    if k < all.len() {
+        all.select_nth_unstable_by(k, by_value);
+        all.truncate(k);
+    }
+    all.sort_unstable_by(by_value);
+    all
+}
+
+/// The `k` likeliest classes with their probabilities, likeliest first.
+///
+/// With `background_class`, output 0 is none of the classes: it takes its share of the probability, but is never an
+/// answer, and class = output − 1.
+pub fn top_classes(logits: &[f32], k: usize, background_class: bool) -> Vec<(usize, f32)> {
+    let probabilities = softmax(logits);
+    top_k(&probabilities[usize::from(background_class).min(logits.len())..], k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_sum_to_1_and_do_not_overflow() {
+        let p = softmax(&[1000.0, 999.0, -1000.0]);
+        assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!((p[0] - 0.731_058_6).abs() < 1e-6);
+        assert_eq!(p[2], 0.0);
+        assert_eq!(softmax(&[]), []);
+    }
+
+    #[test]
+    fn top_k_is_sorted_with_the_lower_index_first_among_equals() {
+        assert_eq!(top_k(&[1.0, 3.0, 2.0, 3.0], 3), [(1, 3.0), (3, 3.0), (2, 2.0)]);
+        assert_eq!(top_k(&[0.0, -0.0, 0.0], 2), [(0, 0.0), (1, 0.0)]);
+        assert_eq!(top_k(&[1.0], 5), [(0, 1.0)]);
+        assert_eq!(top_k(&[1.0, 2.0], 0), []);
+        assert_eq!(top_k(&[], 3), []);
+    }
+
+    #[test]
+    fn nan_comes_last_wherever_it_stands() {
+        let top = top_k(&[f32::NAN, 1.0, f32::NAN, f32::NEG_INFINITY, 2.0], 5);
+        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [4, 1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn a_background_class_is_no_answer_but_has_its_share() {
+        let top = top_classes(&[5.0, 1.0, 2.0], 5, true);
+        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 0]);
+        assert!((top[0].1 - softmax(&[5.0, 1.0, 2.0])[2]).abs() < 1e-7);
+        assert_eq!(top_classes(&[5.0, 1.0, 2.0], 1, false)[0].0, 0);
+        assert_eq!(top_classes(&[], 1, true), []);
+    }
+}

@@ -1,0 +1,97 @@
+//! Photos from files: JPEG, PNG, WebP, BMP and GIF, upright and as 8-bit RGB.
+//!
+//! The format is found by content; a file's name plays no part. Alpha is dropped, not blended, as Pillow's
+//! `convert("RGB")` does, which torchvision's loader calls. Unlike that loader we turn photos as their EXIF orientation
+//! says. Colour profiles are ignored, as both of them do.
+
+mod error;
+mod format;
+mod jpeg;
+mod orientation;
+mod other;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+pub use error::Error;
+pub use format::Format;
+
+/// Largest file that [`Image::open`] reads, in bytes.
+pub const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// Largest photo that is decoded, in pixels.
+pub const MAX_PIXELS: u64 = 100_000_000;
+
+/// Longest side of a photo that is decoded, in pixels: JPEG's own limit.
+pub const MAX_SIDE: u32 = 65_535;
+
+/// A photo in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels in a row; at least 1.
+    pub width: usize,
+    /// Rows; at least 1.
+    pub height: usize,
+    /// Red, green, blue of every pixel, row by row from the top left: `height · width · 3` bytes.
+    pub rgb: Vec<u8>,
+}
+
+impl Image {
+    /// A photo from `height · width · 3` bytes, red, green, blue, row by row.
+    ///
+    /// # Errors
+    /// [`Error::Zero`] if there are no pixels, [`Error::Bytes`] if `rgb` has another length.
+    pub fn from_rgb(width: usize, height: usize, rgb: Vec<u8>) -> Result<Image, Error> {
+        let name = "image".to_owned();
+        if width == 0 || height == 0 {
+            return Err(Error::Zero { name });
+        }
+        if width.checked_mul(height).and_then(|n| n.checked_mul(3)) != Some(rgb.len()) {
+            return Err(Error::Bytes { name, width, height, bytes: rgb.len() });
+        }
+        Ok(Image { width, height, rgb })
+    }
+
+    /// Reads and decodes the photo at `path`.
+    ///
+    /// # Errors
+    /// As [`Image::decode`]; also [`Error::Io`], and [`Error::FileSize`] above [`MAX_FILE_BYTES`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Image, Error> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let mut bytes = Vec::new();
+        // Not the size in the metadata: a pipe or a device has none.
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(|source| Error::Io { name: name.clone(), source })?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(Error::FileSize { name });
+        }
+        Image::decode(&bytes, &name)
+    }
+
+    /// Decodes a photo from a file's bytes. `name` is what errors call it.
+    ///
+    /// # Errors
+    /// Empty, truncated or damaged data; a format that is not read; a photo without pixels, or with more than
+    /// [`MAX_PIXELS`] or a side above [`MAX_SIDE`], which is found in the header before anything is allocated.
+    pub fn decode(bytes: &[u8], name: &str) -> Result<Image, Error> {
+        let (image, orientation) = match format::detect(bytes, name)? {
+            Format::Jpeg => jpeg::decode(bytes, name)?,
+            format => other::decode(bytes, format, name)?,
+        };
+        Ok(orientation::upright(image, orientation))
+    }
+}
+
+/// Refuses a size before memory is taken for it.
+fn check_size(width: u32, height: u32, name: &str) -> Result<(), Error> {
+    if width == 0 || height == 0 {
+        return Err(Error::Zero { name: name.to_owned() });
+    }
+    if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(Error::TooLarge { name: name.to_owned(), width, height });
+    }
+    Ok(())
+}

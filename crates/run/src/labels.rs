@@ -1,0 +1,143 @@
+//! Names of classes.
+
+use std::path::{Path, PathBuf};
+
+/// ImageNet's 1000 names in the usual order, one a line (google-coral/test_data@104342d2d348, Apache-2.0, without its
+/// first line, the background).
+const IMAGENET: &str = include_str!("labels/imagenet.txt");
+
+/// A name for every class, in the order of a network's outputs, without a background class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels(Vec<String>);
+
+/// Why a list of names cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read, or is not UTF-8.
+    #[error("{path}: {source}")]
+    Io {
+        /// The list.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Another number of names than of classes.
+    #[error(
+        "{path}: {names} names for {classes} classes; one a line is needed, with or without a first line `background`"
+    )]
+    Count {
+        /// The list.
+        path: PathBuf,
+        /// Names in it.
+        names: usize,
+        /// Classes of the network, without background.
+        classes: usize,
+    },
+}
+
+impl Labels {
+    /// ImageNet's 1000 classes.
+    pub fn imagenet() -> Labels {
+        Labels(IMAGENET.lines().map(str::to_owned).collect())
+    }
+
+    /// `class 0`, `class 1` and so on, for networks whose classes have no known names.
+    pub fn numbered(classes: usize) -> Labels {
+        Labels((0..classes).map(|class| format!("class {class}")).collect())
+    }
+
+    /// A list with one name a line, for a network of `classes` classes (without background).
+    ///
+    /// One name more is understood if the first is `background`, as in TensorFlow's lists of 1001. Empty lines at the
+    /// end do not count.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not UTF-8; another number of names.
+    pub fn from_file(path: impl AsRef<Path>, classes: usize) -> Result<Labels, Error> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let text = text.trim_start_matches('\u{feff}').trim_end();
+        let mut names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+        if names.len() == classes + 1 && names[0].eq_ignore_ascii_case("background") {
+            names.remove(0);
+        }
+        if names.len() != classes {
+            return Err(Error::Count { path: path.to_owned(), names: names.len(), classes });
+        }
+        Ok(Labels(names))
+    }
+
+    /// How many classes there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no class at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The name of a class, if there is such a class.
+    pub fn get(&self, class: usize) -> Option<&str> {
+        self.0.get(class).map(String::as_str)
+    }
+
+    /// All names, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str, classes: usize) -> Result<Labels, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("names.txt");
+        std::fs::write(&path, text).unwrap();
+        Labels::from_file(&path, classes)
+            .map_err(|e| e.to_string().replace(&format!("{}/", folder.path().display()), ""))
+    }
+
+    #[test]
+    fn imagenet_has_1000_names_from_tench_to_toilet_tissue() {
+        let labels = Labels::imagenet();
+        assert_eq!(labels.len(), 1000);
+        assert_eq!(labels.get(0), Some("tench, Tinca tinca"));
+        assert_eq!(labels.get(999), Some("toilet tissue, toilet paper, bathroom tissue"));
+        assert_eq!(labels.get(1000), None);
+        assert!(labels.iter().all(|name| !name.is_empty()));
+    }
+
+    #[test]
+    fn a_list_may_have_byte_order_mark_crlf_and_empty_lines_at_the_end() {
+        assert_eq!(list("\u{feff}cat\r\nblack dog\r\n\r\n", 2), Ok(Labels(vec!["cat".into(), "black dog".into()])));
+    }
+
+    #[test]
+    fn a_first_line_background_is_left_out_only_when_it_is_one_too_many() {
+        assert_eq!(list("background\ncat\ndog", 2).unwrap().get(0), Some("cat"));
+        assert_eq!(list("background\ncat\ndog", 3).unwrap().get(0), Some("background"));
+    }
+
+    #[test]
+    fn another_number_of_names_is_an_error_with_both_numbers() {
+        let text = "one a line is needed, with or without a first line `background`";
+        assert_eq!(list("cat\ndog\n", 3), Err(format!("names.txt: 2 names for 3 classes; {text}")));
+        assert_eq!(list("cat\ndog\nowl", 2), Err(format!("names.txt: 3 names for 2 classes; {text}")));
+        assert_eq!(list("", 2), Err(format!("names.txt: 0 names for 2 classes; {text}")));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_named() {
+        let error = Labels::from_file("no/such/names.txt", 2).unwrap_err();
+        assert_eq!(error.to_string(), "no/such/names.txt: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn numbered_classes_count_from_0() {
+        assert_eq!(Labels::numbered(3).iter().collect::<Vec<_>>(), ["class 0", "class 1", "class 2"]);
+    }
+}
