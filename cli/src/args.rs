@@ -1,5 +1,6 @@
 //! Flags that several commands share.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -7,7 +8,8 @@ use clap::Args;
 use mobilenet::arch::{self, Spec, Table, WidthRule};
 use mobilenet::kernels::cpu;
 use mobilenet::net::graph::{Activation, Padding};
-use mobilenet::{Isa, Pool};
+use mobilenet::net::{Loaded, Overrides, Recognised};
+use mobilenet::{Graph, Isa, Params, Pool, init};
 
 use crate::failure::Failure;
 
@@ -60,9 +62,67 @@ impl SpecArgs {
         }
     }
 
-    /// The table of a registered name or a TOML file, and its parameters.
-    pub fn network(&self, model: &str) -> Result<(Table, Spec), Failure> {
-        Ok((arch::find(model)?, self.over(Spec::default())))
+    /// What is known better than a weights file can tell.
+    pub fn overrides(&self, table: Option<Table>) -> Overrides {
+        Overrides {
+            table,
+            width: self.width,
+            width_rule: self.width_rule,
+            classes: self.classes,
+            padding: self.padding,
+            bn_epsilon: self.bn_epsilon,
+            output_stride: self.output_stride,
+            total_stride: self.total_stride,
+            activation: self.activation,
+        }
+    }
+
+    /// The network that `model` names, a registered name, a TOML table or a weights file, with the weights of `weights`
+    /// where given, and fresh ones where there are none at all.
+    pub fn open(&self, model: Option<&str>, weights: Option<&Path>) -> Result<Network, Failure> {
+        let is_file = |name: &&str| !name.ends_with(".toml") && Path::new(name).is_file();
+        let (model, weights) = match (model.filter(is_file), weights) {
+            (Some(_), Some(weights)) => {
+                let weights = weights.display();
+                return Err(Failure::bad(format!("two weights files: give a network's name with --weights {weights}")));
+            }
+            (Some(file), None) => (None, Some(Path::new(file))),
+            (None, weights) => (model, weights),
+        };
+        let table = model.map(arch::find).transpose()?;
+        if let Some(path) = weights {
+            let Loaded { recognised, graph, params } = mobilenet::net::load(path, &self.overrides(table))?;
+            recognised.guesses.iter().for_each(|guess| eprintln!("guessed {guess}"));
+            let Recognised { table, spec, preprocessing, .. } = recognised;
+            let [h, w] = preprocessing.size;
+            return Ok(Network { table, spec, graph, params: Some(params), size: Resolution { h, w } });
+        }
+        let table =
+            table.ok_or_else(|| Failure::bad("no network: give a name, see `mobilenet models`, or --weights"))?;
+        let spec = self.over(Spec::default());
+        let graph = table.graph(&spec)?;
+        Ok(Network { table, spec, graph, params: None, size: Resolution { h: 224, w: 224 } })
+    }
+}
+
+/// A network as the command line named it.
+pub struct Network {
+    /// Its table.
+    pub table: Table,
+    /// Its parameters beside the table.
+    pub spec: Spec,
+    /// Its graph.
+    pub graph: Graph,
+    /// The file's weights, where there is one.
+    params: Option<Params>,
+    /// The input size that it was made for.
+    pub size: Resolution,
+}
+
+impl Network {
+    /// The file's weights, or fresh ones.
+    pub fn take_params(&mut self) -> Params {
+        self.params.take().unwrap_or_else(|| init::random(&self.graph, 1))
     }
 }
 
@@ -73,6 +133,12 @@ pub struct Resolution {
     pub h: usize,
     /// Width.
     pub w: usize,
+}
+
+impl std::fmt::Display for Resolution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.h, self.w)
+    }
 }
 
 impl FromStr for Resolution {

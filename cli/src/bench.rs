@@ -1,15 +1,147 @@
-//! `mobilenet bench`: latencies of a network.
+//! `mobilenet bench`: latencies of a network, f32 tensor in to f32 result out.
 
-use clap::Args;
+use std::path::{Path, PathBuf};
 
+use clap::{Args, ValueEnum};
+use mobilenet::kernels::layout::Order;
+use mobilenet::net::weights;
+use mobilenet::run::measure::{latencies_ms, median, peak_rss_bytes};
+use mobilenet::run::program::Options;
+use mobilenet::{Arena, Program};
+use serde::Serialize;
+
+use crate::args::{Resolution, RunArgs, SpecArgs};
 use crate::failure::Failure;
+use crate::print;
 
 /// Measure latencies of a network
 #[derive(Args)]
-pub struct Bench {}
+#[command(after_help = "Examples:
+  mobilenet bench mobilenet_v2 --threads 1
+  mobilenet bench mobilenet_v3_small --width 0.75 --resolution 160 --batch 8 --json
+  mobilenet bench --weights mobilenet_v2.pth --seconds 5")]
+pub struct Bench {
+    /// A registered name (see `mobilenet models`), a TOML table or a weights file
+    model: Option<String>,
+    /// Weights to run with; fresh ones where left out
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Input size: a number, or HEIGHTxWIDTH [default: the weights' own, 224 without]
+    #[arg(long)]
+    resolution: Option<Resolution>,
+    /// Images in one call
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    batch: u64,
+    /// How long to measure
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    seconds: f64,
+    /// Arithmetic
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
+    /// Print one JSON object: latencies_ms, peak_rss_bytes, instruction_set, error …
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Precision {
+    /// Single precision throughout
+    F32,
+}
+
+/// A time that a measurement may take.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|s| (0.0..=86400.0).contains(s)).ok_or_else(|| "give a number from 0 to 86400".into())
+}
+
+#[derive(Serialize)]
+struct Report {
+    network: String,
+    width: f64,
+    resolution: String,
+    batch: usize,
+    threads: usize,
+    instruction_set: String,
+    latencies_ms: Vec<f64>,
+    peak_rss_bytes: Option<u64>,
+    /// Largest difference from the weights file's `golden.output.logits` over its largest value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<f64>,
+}
 
 impl Bench {
     pub fn run(self) -> Result<(), Failure> {
-        Ok(())
+        let isa = self.run.isa()?;
+        let mut network = self.spec.open(self.model.as_deref(), self.weights.as_deref())?;
+        let Resolution { h, w } = self.resolution.unwrap_or(network.size);
+        let batch = self.batch as usize;
+        let params = network.take_params();
+        let options = Options { isa, order: Order::Nchw, ..Options::default() };
+        let program = Program::compile(&network.graph, params, &options)?;
+        let mut arena = program.arena(batch, h, w, &self.run.pool())?;
+        let error = match &self.weights {
+            Some(file) => golden_error(file, &program, &mut arena)?,
+            None => None,
+        };
+        if error.is_none() {
+            arena.input_mut().iter_mut().enumerate().for_each(|(i, v)| *v = (i % 255) as f32 / 127.0 - 1.0);
+        }
+        let report = Report {
+            network: network.table.name,
+            width: network.spec.width,
+            resolution: Resolution { h, w }.to_string(),
+            batch,
+            threads: arena.threads(),
+            instruction_set: isa.to_string(),
+            latencies_ms: latencies_ms(&program, &mut arena, self.seconds),
+            peak_rss_bytes: peak_rss_bytes(),
+            error,
+        };
+        if self.json { print::json(&report) } else { print::line(report.text()) }
     }
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let Report { network, width, resolution, batch, threads, instruction_set, .. } = self;
+        let ms = median(&self.latencies_ms);
+        let least = self.latencies_ms.iter().copied().fold(f64::INFINITY, f64::min);
+        let mut lines = vec![
+            format!("{network} {width:?} at {resolution}, batch {batch}, {threads} thread(s), {instruction_set}"),
+            format!("  median  {ms:9.3} ms   least {least:.3} ms   {} calls", self.latencies_ms.len()),
+            format!("  speed   {:9.1} images/s", 1e3 * *batch as f64 / ms),
+        ];
+        if let Some(bytes) = self.peak_rss_bytes {
+            lines.push(format!("  memory  {:9.1} MB at most", bytes as f64 / 1e6));
+        }
+        if let Some(error) = self.error {
+            lines.push(format!("  error   {error:9.1e} of the largest golden output"));
+        }
+        lines.join("\n")
+    }
+}
+
+/// Runs `golden.input` of a weights file, repeated over the batch, and compares with `golden.output.logits`. `None`
+/// where the file has none, or for another size of input.
+fn golden_error(file: &Path, program: &Program, arena: &mut Arena) -> Result<Option<f64>, Failure> {
+    let mut golden = weights::open_where(file, |name| ["golden.input", "golden.output.logits"].contains(&name))?;
+    let mut take = |name: &str| golden.tensors.remove(name);
+    let (Some(input), Some(output)) = (take("golden.input"), take("golden.output.logits")) else { return Ok(None) };
+    let shape = arena.input_shape();
+    if input.shape().get(1..) != Some(&[shape.c, shape.h, shape.w]) || input.shape()[0] != output.shape()[0] {
+        return Ok(None);
+    }
+    let (input, output) = (input.into_f32(), output.into_f32());
+    arena.input_mut().iter_mut().zip(input.iter().cycle()).for_each(|(to, from)| *to = *from);
+    program.run(arena);
+    let logits = arena.output("logits").unwrap_or_default();
+    let largest = output.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let difference = logits.iter().zip(output.iter().cycle()).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    // The run may have overwritten the input, and what is timed should read the same.
+    arena.input_mut().iter_mut().zip(input.iter().cycle()).for_each(|(to, from)| *to = *from);
+    Ok(Some(f64::from(difference) / f64::from(largest)))
 }

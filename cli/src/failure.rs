@@ -6,6 +6,8 @@ use std::process::ExitCode;
 pub enum Failure {
     /// Wrong usage or bad input: exit code 2, with the reason.
     Bad(String),
+    /// Bad input that has been reported already: exit code 2.
+    Reported,
     /// Some inputs failed and were reported; the rest is done: exit code 1.
     Some,
     /// Whoever read our output has closed it: nothing left to say.
@@ -31,6 +33,7 @@ impl Failure {
                 eprintln!("error: {reason}");
                 ExitCode::from(2)
             }
+            Failure::Reported => ExitCode::from(2),
             Failure::Some => ExitCode::from(1),
             Failure::ClosedPipe => ExitCode::SUCCESS,
         }

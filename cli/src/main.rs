@@ -4,8 +4,10 @@
 
 mod args;
 mod bench;
+mod classify;
 mod failure;
 mod print;
+mod run;
 
 use std::process::ExitCode;
 
@@ -21,11 +23,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Classify(classify::Classify),
+    Run(run::Run),
     Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Classify(command) => command.run(),
+        Command::Run(command) => command.run(),
         Command::Bench(command) => command.run(),
     };
     match done {

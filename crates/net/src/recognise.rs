@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use crate::arch::{self, Family, Spec, Table, WidthRule};
 use crate::error::Error;
-use crate::graph::Padding;
+use crate::graph::{Activation, Padding};
 use crate::load::same_shape;
 use crate::names::{Names, Origin};
 use crate::preprocessing::Preprocessing;
@@ -31,6 +31,12 @@ pub struct Overrides {
     pub padding: Option<Padding>,
     /// Batch norm's ε.
     pub bn_epsilon: Option<f32>,
+    /// Dilation in place of late strides; see [`Spec::output_stride`].
+    pub output_stride: Option<usize>,
+    /// Early strides left out; see [`Spec::total_stride`].
+    pub total_stride: Option<usize>,
+    /// The non-linearity; see [`Spec::activation`].
+    pub activation: Option<Activation>,
 }
 
 /// What a weights file was found to be.
@@ -63,7 +69,14 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
     let mut guesses = Vec::new();
     let padding = hints.padding.unwrap_or_else(|| guess_padding(path, origin, &mut guesses));
     let bn_epsilon = hints.bn_epsilon.unwrap_or_else(|| guess_epsilon(origin, table.family, padding, &mut guesses));
-    let spec = Spec { padding, bn_epsilon, ..Spec::default() };
+    let spec = Spec {
+        padding,
+        bn_epsilon,
+        output_stride: overrides.output_stride.unwrap_or(32),
+        total_stride: overrides.total_stride.unwrap_or(32),
+        activation: overrides.activation,
+        ..Spec::default()
+    };
     let spec = closest_spec(path, params, origin, &table, spec, overrides, &hints)?;
     if let Some(width) = hints.width.filter(|&width| width != spec.width) {
         guesses.push(format!("width: {:?} by the shapes, although the metadata says {width:?}", spec.width));
@@ -92,9 +105,7 @@ impl Hints {
             width_rule: or_else(overrides.width_rule, || {
                 says.value("width_rule", |_| true, "tensorflow, timm or torchvision")
             })?,
-            padding: or_else(overrides.padding, || {
-                says.value("padding", |_| true, "symmetric or same").map(|p| p.map(|PaddingName(padding)| padding))
-            })?,
+            padding: or_else(overrides.padding, || says.value("padding", |_| true, "symmetric or same"))?,
             bn_epsilon: or_else(overrides.bn_epsilon, || {
                 says.value("bn_epsilon", |&e: &f32| e > 0.0 && e <= 1.0, "a number above 0, at most 1")
             })?,
@@ -123,20 +134,6 @@ impl Says<'_> {
                 let text: String = text.chars().take(40).collect();
                 Err(Error::format(self.path, format!("its metadata says {key} is {text:?}; it must be {rule}")))
             }
-        }
-    }
-}
-
-/// A padding by its name in metadata.
-struct PaddingName(Padding);
-
-impl FromStr for PaddingName {
-    type Err = ();
-    fn from_str(name: &str) -> Result<PaddingName, ()> {
-        match name {
-            "symmetric" => Ok(PaddingName(Padding::Symmetric)),
-            "same" => Ok(PaddingName(Padding::Same)),
-            _ => Err(()),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! From graph and weights to results: compiling to an allocation-free program, photos, classification.
 
 pub mod arena;
+pub mod classifier;
 pub mod classify;
 mod compile;
+pub mod error;
 pub mod image;
 pub mod labels;
 pub mod measure;
@@ -13,6 +15,8 @@ pub mod reference;
 pub mod resize;
 
 pub use arena::Arena;
+pub use classifier::{Classifier, ClassifierOptions, Prediction};
+pub use error::Error;
 pub use image::Image;
 pub use labels::Labels;
 pub use preprocess::preprocess;

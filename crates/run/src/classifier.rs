@@ -1,0 +1,173 @@
+//! Photo in, classes out: the five-line entry.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mobilenet_kernels::{Isa, Pool, cpu};
+use mobilenet_net::preprocessing::Preprocessing;
+use mobilenet_net::recognise::{Overrides, Recognised};
+use mobilenet_net::{Loaded, Origin};
+
+use crate::arena::Arena;
+use crate::classify::top_classes;
+use crate::error::Error;
+use crate::image::Image;
+use crate::labels::Labels;
+use crate::preprocess::preprocess;
+use crate::program::{Options, Program};
+
+/// What a user knows better than the weights file. Everything left out is found out.
+#[derive(Clone, Debug, Default)]
+pub struct ClassifierOptions {
+    /// Of the network.
+    pub network: Overrides,
+    /// Of the way from photo to tensor.
+    pub preprocessing: PreprocessingOverrides,
+    /// A file with one class name a line.
+    pub labels: Option<PathBuf>,
+    /// Threads that share one photo's work; what quota, affinity and cores allow where left out.
+    pub threads: Option<usize>,
+}
+
+/// Parts of a [`Preprocessing`] that replace the weights' own.
+#[derive(Clone, Debug, Default)]
+pub struct PreprocessingOverrides {
+    /// See [`Preprocessing::resize`].
+    pub resize: Option<mobilenet_net::preprocessing::Resize>,
+    /// See [`Preprocessing::size`].
+    pub size: Option<[usize; 2]>,
+    /// See [`Preprocessing::filter`].
+    pub filter: Option<mobilenet_net::preprocessing::Filter>,
+    /// See [`Preprocessing::mean`].
+    pub mean: Option<[f32; 3]>,
+    /// See [`Preprocessing::std`].
+    pub std: Option<[f32; 3]>,
+    /// See [`Preprocessing::background_class`].
+    pub background_class: Option<bool>,
+}
+
+impl PreprocessingOverrides {
+    /// `own` with what was given.
+    pub fn over(&self, own: Preprocessing) -> Preprocessing {
+        Preprocessing {
+            resize: self.resize.unwrap_or(own.resize),
+            size: self.size.unwrap_or(own.size),
+            filter: self.filter.unwrap_or(own.filter),
+            mean: self.mean.unwrap_or(own.mean),
+            std: self.std.unwrap_or(own.std),
+            background_class: self.background_class.unwrap_or(own.background_class),
+        }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Index among the classes, a background class not counted.
+    pub class: usize,
+    /// The class's name.
+    pub label: String,
+    /// Between 0 and 1; all classes together, and the background where there is one, give 1.
+    pub probability: f32,
+}
+
+/// A network with weights, ready for photos. It can be shared between threads: each uses memory of its own.
+pub struct Classifier {
+    program: Program,
+    recognised: Recognised,
+    preprocessing: Preprocessing,
+    labels: Labels,
+    pool: Arc<Pool>,
+    /// Arenas that no thread uses right now.
+    arenas: Mutex<Vec<Arena>>,
+}
+
+impl Classifier {
+    /// Opens a weights file; network, preprocessing and labels follow from it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no weights file or fits no network.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use mobilenet_run::{Classifier, Image};
+    ///
+    /// let classifier = Classifier::open("mobilenet_v2.pth")?;
+    /// for answer in classifier.classify(&Image::open("photo.jpg")?, 5) {
+    ///     println!("{:5.1} %  {}", answer.probability * 100.0, answer.label);
+    /// }
+    /// # Ok::<(), mobilenet_run::Error>(())
+    /// ```
+    pub fn open(weights: impl AsRef<Path>) -> Result<Classifier, Error> {
+        Classifier::open_with(weights, &ClassifierOptions::default())
+    }
+
+    /// As [`Classifier::open`], with what the caller knows better.
+    ///
+    /// # Errors
+    /// As [`Classifier::open`]; a list of names of another length than the classes.
+    pub fn open_with(weights: impl AsRef<Path>, options: &ClassifierOptions) -> Result<Classifier, Error> {
+        let Loaded { recognised, graph, params } = mobilenet_net::load(weights, &options.network)?;
+        let channels = recognised.spec.input_channels;
+        if channels != 3 {
+            return Err(Error::Channels { network: recognised.table.name.clone(), channels });
+        }
+        let preprocessing = options.preprocessing.over(recognised.preprocessing);
+        let classes = recognised.spec.classes - usize::from(preprocessing.background_class);
+        let labels = match &options.labels {
+            Some(file) => Labels::from_file(file, classes)?,
+            None if classes == 1000 && recognised.origin != Origin::Ours => Labels::imagenet(),
+            None => Labels::numbered(classes),
+        };
+        let program = Program::compile(&graph, params, &Options { isa: Isa::from_env()?, ..Options::default() })?;
+        let pool = Arc::new(Pool::new(options.threads.unwrap_or_else(cpu::default_threads)));
+        let [h, w] = preprocessing.size;
+        // The first arena at once: a size that does not fit is an error here, and never later.
+        let arenas = Mutex::new(vec![program.arena(1, h, w, &pool)?]);
+        Ok(Classifier { program, recognised, preprocessing, labels, pool, arenas })
+    }
+
+    /// What the file was found to be, and what had to be guessed.
+    pub fn recognised(&self) -> &Recognised {
+        &self.recognised
+    }
+
+    /// How photos become tensors.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// Names of the classes.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The `top` likeliest classes, likeliest first.
+    pub fn classify(&self, image: &Image, top: usize) -> Vec<Prediction> {
+        let answers = top_classes(&self.logits(image), top, self.preprocessing.background_class);
+        let named = |(class, probability)| Prediction {
+            class,
+            label: self.labels.get(class).unwrap_or_default().to_owned(),
+            probability,
+        };
+        answers.into_iter().map(named).collect()
+    }
+
+    /// The network's outputs, a background class included.
+    pub fn logits(&self, image: &Image) -> Vec<f32> {
+        let mut arena = self.take_arena();
+        preprocess(image, &self.preprocessing, arena.input_mut());
+        self.program.run(&mut arena);
+        let logits = arena.output("logits").expect("compiled for its logits").to_vec();
+        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+        logits
+    }
+
+    fn take_arena(&self) -> Arena {
+        let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.unwrap_or_else(|| {
+            let [h, w] = self.preprocessing.size;
+            self.program.arena(1, h, w, &self.pool).expect("this size was accepted when the classifier was opened")
+        })
+    }
+}

@@ -1,0 +1,29 @@
+//! What can be wrong between a file and an answer.
+
+use crate::{image, labels};
+
+/// An error of this crate. Its text says what was wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Of the network or its weights.
+    #[error(transparent)]
+    Network(#[from] mobilenet_net::Error),
+    /// Of a photo.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// Of a list of class names.
+    #[error(transparent)]
+    Labels(#[from] labels::Error),
+    /// Of the instruction set asked for by `MOBILENET_ISA`.
+    #[error(transparent)]
+    Isa(#[from] mobilenet_kernels::cpu::IsaError),
+    /// Photos have three channels; the network takes another number.
+    #[error("{network} takes {channels} input channels; photos have 3 (use `run` with a tensor)")]
+    Channels {
+        /// The network.
+        network: String,
+        /// What it takes.
+        channels: usize,
+    },
+}
