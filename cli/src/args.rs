@@ -87,6 +87,15 @@ impl FromStr for Resolution {
     }
 }
 
+/// Largest batch; larger ones gain nothing and need memory that few machines have.
+pub const MAX_BATCH: u64 = 4096;
+
+/// How long to measure, in seconds, for clap.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|s| (0.0..=3600.0).contains(s));
+    seconds.ok_or_else(|| "give a number from 0 to 3600".into())
+}
+
 /// How to run.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Running")]

@@ -4,8 +4,14 @@
 
 mod args;
 mod bench;
+mod completions;
 mod failure;
+mod files;
+mod models;
 mod print;
+mod profile;
+mod summary;
+mod text;
 
 use std::process::ExitCode;
 
@@ -21,12 +27,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Summary(summary::Summary),
+    Models(models::Models),
     Bench(bench::Bench),
+    Profile(profile::Profile),
+    Completions(completions::Completions),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Summary(command) => command.run(),
+        Command::Models(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Profile(command) => command.run(),
+        Command::Completions(command) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 pub mod arena;
 mod compile;
 pub mod measure;
+pub mod picture;
 mod plan;
 pub mod program;
 pub mod reference;
