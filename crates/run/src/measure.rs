@@ -13,13 +13,19 @@ use crate::program::Program;
 const WARM_UP_RUNS: usize = 3;
 
 /// Latencies of whole runs in milliseconds, input in memory to output in memory, for about `seconds` and at least one.
+/// The outputs that they leave belong to the input that `arena` holds now.
 pub fn latencies_ms(program: &Program, arena: &mut Arena, seconds: f64) -> Vec<f64> {
+    // A run may overwrite its input. On what it leaves there, values would grow or shrink from run to run, until they
+    // are infinite or, much slower to multiply, subnormal.
+    let input = arena.input_mut().to_vec();
     for _ in 0..WARM_UP_RUNS {
+        arena.input_mut().copy_from_slice(&input);
         program.run(arena);
     }
     let mut latencies = Vec::new();
     let start = Instant::now();
     while latencies.is_empty() || start.elapsed().as_secs_f64() < seconds {
+        arena.input_mut().copy_from_slice(&input);
         let run = Instant::now();
         program.run(arena);
         latencies.push(run.elapsed().as_secs_f64() * 1e3);
@@ -144,12 +150,13 @@ impl Profile {
     }
 }
 
-/// Times every step of `program`, for about `seconds`.
+/// Times every step of `program` on the input that `arena` holds, for about `seconds`.
 ///
 /// # Errors
 /// None for an arena of this program; the shape was accepted before.
 pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Profile, Error> {
     let core_peak_gflops = peak::gflops(program.isa());
+    let input = arena.input_mut().to_vec();
     let whole = latencies_ms(program, arena, seconds / 2.0);
     let infos = program.steps();
     let shape = arena.input_shape();
@@ -158,6 +165,7 @@ pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Pro
     let mut bytes = vec![0u64; infos.len()];
     let start = Instant::now();
     while rounds[0].is_empty() || start.elapsed() < Duration::from_secs_f64(seconds / 2.0) {
+        arena.input_mut().copy_from_slice(&input);
         let mut last = Instant::now();
         program.run_observed(arena, |observed| {
             rounds[observed.step].push(last.elapsed().as_secs_f64() * 1e6);
@@ -185,13 +193,35 @@ pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Pro
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mobilenet_kernels::Pool;
+    use mobilenet_net::{arch, init};
+
     use super::*;
+    use crate::program::Options;
 
     #[test]
     fn the_median_is_the_middle() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn every_timed_run_has_the_input_that_was_given() {
+        let spec = arch::Spec { width: 0.35, classes: 10, ..Default::default() };
+        let graph = arch::find("mobilenet_v3_large").unwrap().graph(&spec).unwrap();
+        let program = Program::compile(&graph, init::random(&graph, 1), &Options::default()).unwrap();
+        let mut arena = program.arena(1, 64, 64, &Arc::new(Pool::new(1))).unwrap();
+        let mut once = |measure: &mut dyn FnMut(&mut Arena)| {
+            arena.input_mut().fill(0.5);
+            measure(&mut arena);
+            arena.output("logits").unwrap().to_vec()
+        };
+        let expected = once(&mut |arena| program.run(arena));
+        assert_eq!(expected, once(&mut |arena| drop(latencies_ms(&program, arena, 0.01))));
+        assert_eq!(expected, once(&mut |arena| drop(profile(&program, arena, 0.01).unwrap())));
     }
 
     #[test]
