@@ -16,7 +16,7 @@ use crate::failure::Failure;
 #[command(next_help_heading = "Network")]
 pub struct SpecArgs {
     /// Width multiplier
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
     pub width: Option<f64>,
     /// Outputs of the classifier
     #[arg(long, value_name = "N")]
@@ -31,7 +31,7 @@ pub struct SpecArgs {
     #[arg(long, value_parser = Padding::from_str)]
     pub padding: Option<Padding>,
     /// Batch norm's epsilon
-    #[arg(long, value_name = "E")]
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
     pub bn_epsilon: Option<f32>,
     /// Keep features at 1/16 or 1/8 of the input by dilating late layers: 32, 16 or 8
     #[arg(long, value_name = "STRIDE")]

@@ -7,6 +7,7 @@ pub enum Failure {
     /// Wrong usage or bad input: exit code 2, with the reason.
     Bad(String),
     /// Some inputs failed and were reported; the rest is done: exit code 1.
+    #[expect(dead_code, reason = "for commands that take many inputs, such as classify")]
     Some,
     /// Whoever read our output has closed it: nothing left to say.
     ClosedPipe,

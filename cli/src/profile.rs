@@ -34,7 +34,7 @@ pub struct Profile {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
     /// How long to measure
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
     seconds: f64,
     /// Print one JSON object
     #[arg(long)]
@@ -166,8 +166,11 @@ impl<'a> Report<'a> {
         for line in &self.kernels {
             kernels.row(line.cells(line.kernel, line.steps.unwrap_or_default().to_string()));
         }
+        let note =
+            "Multiply-adds on padding count, as in the papers, but need not be done: small maps may exceed the peak.";
         format!(
-            "{}\n\n{steps}\n\n{kernels}\n\nwhole run {:.1} µs, sum of its steps {:.1} µs; the peak is {:.1} GFLOP/s",
+            "{}\n\n{steps}\n\n{kernels}\n\n{note}\n\n\
+             whole run {:.1} µs, sum of its steps {:.1} µs; the peak is {:.1} GFLOP/s",
             self.heading(),
             self.run_microseconds,
             self.steps_microseconds,

@@ -30,7 +30,7 @@ pub struct Summary {
     #[arg(long)]
     json: bool,
     /// Print the paper's table as TOML, a start for a network of your own
-    #[arg(long, conflicts_with_all = ["json", "resolution", "SpecArgs"])]
+    #[arg(long, conflicts_with_all = ["json", "resolution"])]
     toml: bool,
     #[command(flatten)]
     spec: SpecArgs,
@@ -39,6 +39,9 @@ pub struct Summary {
 impl Summary {
     pub fn run(self) -> Result<(), Failure> {
         let (table, spec) = self.spec.network(&self.model)?;
+        if self.toml && spec != Spec::default() {
+            return Err(Failure::bad("--toml prints the table itself, which flags of the network do not change"));
+        }
         if self.toml {
             return print::line(table.to_toml().trim_end());
         }

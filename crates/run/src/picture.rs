@@ -113,7 +113,7 @@ impl Picture<'_> {
         let mut x = left;
         for step in &self.profile.steps {
             let wide = width * step.microseconds / sum;
-            // The peak was measured at another moment: a step may exceed it a little.
+            // Multiply-adds on padding are counted but need not be done: small maps may exceed the peak.
             let high = height * self.peak_share(step.gflops()).min(105.0) / 100.0;
             let fill = colour(step.kernel);
             self.line(format_args!("<g><title>{}</title>", escaped(&self.told(step))));
