@@ -89,16 +89,33 @@ impl Lanewise {
     /// Both hold so many pixels, and the prologue reaches to `block`.
     #[inline(always)]
     pub unsafe fn fill<L: Lanes>(&self, block: usize, x: *const f32, y: *mut f32, count: usize) {
-        // SAFETY: the caller's, for all below.
-        let f = unsafe { self.factors::<L>(block) };
-        let each = |activate: &dyn Fn(L) -> L| {
-            for p in 0..count {
-                unsafe {
-                    let v = L::load(x.add(p * LANES)).mul_add(f.scale, f.shift);
-                    activate(v).mul(f.gate).store(y.add(p * LANES));
-                }
+        // SAFETY: the caller's.
+        unsafe {
+            let each = Fill { factors: self.factors::<L>(block), x, y, count };
+            with_activation!(self.activation, L, |activate| each.run(activate), each.run(|v| apply(self.activation, v)))
+        }
+    }
+}
+
+struct Fill<L> {
+    factors: Factors<L>,
+    x: *const f32,
+    y: *mut f32,
+    count: usize,
+}
+
+impl<L: Lanes> Fill<L> {
+    /// # Safety
+    /// As [`Lanewise::fill`].
+    #[inline(always)]
+    unsafe fn run(&self, activate: impl Fn(L) -> L) {
+        let Factors { scale, shift, gate } = self.factors;
+        for p in 0..self.count {
+            // SAFETY: the caller's.
+            unsafe {
+                let v = L::load(self.x.add(p * LANES)).mul_add(scale, shift);
+                activate(v).mul(gate).store(self.y.add(p * LANES));
             }
-        };
-        with_activation!(self.activation, L, |activate| each(&activate), each(&|v| apply(self.activation, v)))
+        }
     }
 }

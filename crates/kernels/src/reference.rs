@@ -21,6 +21,21 @@ pub fn activate(activation: Activation, x: f64) -> f64 {
     }
 }
 
+/// The derivative of an activation; at its corners one of the two that meet there.
+pub fn derivative(activation: Activation, x: f64) -> f64 {
+    let sigmoid = 1.0 / (1.0 + (-x).exp());
+    let inside = |low: f64, high: f64| f64::from(u8::from(low < x && x < high));
+    match activation {
+        Activation::Linear => 1.0,
+        Activation::Relu => inside(0.0, f64::INFINITY),
+        Activation::Relu6 => inside(0.0, 6.0),
+        Activation::HSwish => (x / 3.0 + 0.5) * inside(-3.0, 3.0) + inside(3.0, f64::INFINITY),
+        Activation::HardSigmoid => inside(-3.0, 3.0) / 6.0,
+        Activation::Sigmoid => sigmoid * (1.0 - sigmoid),
+        Activation::Swish => sigmoid + x * sigmoid * (1.0 - sigmoid),
+    }
+}
+
 /// Convolution of `n` images with `groups` groups of channels: dense with one, depthwise with as many as channels.
 /// `weights` are outputs × inputs/groups × kh × kw; an empty `bias` is zero.
 #[expect(clippy::too_many_arguments, reason = "the textbook's list")]
@@ -72,6 +87,40 @@ fn each_output(g: &Geometry, mut f: impl FnMut(&[(usize, usize)])) {
             f(&taps);
         }
     }
+}
+
+/// Gradients of [`convolution`] without activation: of the weights and of the input, from the gradient `dy` of its output.
+#[expect(clippy::too_many_arguments, reason = "the textbook's list")]
+pub fn convolution_gradients(
+    n: usize,
+    [inputs, outputs]: [usize; 2],
+    groups: usize,
+    g: &Geometry,
+    x: &[f32],
+    weights: &[f32],
+    dy: &[f32],
+) -> [Vec<f32>; 2] {
+    let per_group = inputs / groups;
+    let taps = g.kernel[0] * g.kernel[1];
+    let (mut dw, mut dx) = (vec![0f64; weights.len()], vec![0f64; x.len()]);
+    let mut dy = dy.iter().map(|&d| f64::from(d));
+    for image in 0..n {
+        for o in 0..outputs {
+            let group = o / (outputs / groups);
+            each_output(g, |rows_columns| {
+                let d = dy.next().expect("a gradient for every output");
+                for i in 0..per_group {
+                    let plane = (image * inputs + group * per_group + i) * g.input[0] * g.input[1];
+                    for &(tap, at) in rows_columns {
+                        let w = (o * per_group + i) * taps + tap;
+                        dw[w] += d * f64::from(x[plane + at]);
+                        dx[plane + at] += d * f64::from(weights[w]);
+                    }
+                }
+            });
+        }
+    }
+    [dw, dx].map(|v| v.into_iter().map(|x| x as f32).collect())
 }
 
 /// Pooling of `planes` planes in windows.

@@ -104,5 +104,6 @@ super::tier!(
     Pair,
     pixels = 6,
     blocks = 1,
-    columns = 4
+    columns = 4,
+    channels = 4
 );

@@ -80,5 +80,6 @@ super::tier!(
     Zmm,
     pixels = 7,
     blocks = 2,
-    columns = 7
+    columns = 7,
+    channels = 8
 );

@@ -8,7 +8,7 @@ mod avx512;
 mod portable;
 
 use crate::cpu::Isa;
-use crate::{dense, depthwise, elementwise, fc, peak, pointwise, pool2d};
+use crate::{dense, depthwise, elementwise, fc, grad, norm, peak, pointwise, pool2d};
 
 /// Sixteen `f32` lanes: one pixel of one channel block.
 ///
@@ -50,6 +50,10 @@ pub(crate) struct Tier {
     pub fully_connected: unsafe fn(&fc::Task),
     pub pool: unsafe fn(&pool2d::Task),
     pub elementwise: unsafe fn(&elementwise::Task),
+    pub plane: unsafe fn(&norm::Task),
+    pub weight_gradient: unsafe fn(&grad::product::Task),
+    pub depthwise_gradient: unsafe fn(&grad::depthwise::Task),
+    pub dense_gradient: unsafe fn(&grad::dense::Task),
     pub peak: unsafe fn(&peak::Task),
 }
 
@@ -73,11 +77,12 @@ impl Tier {
 }
 
 /// Compiles every tile for an instruction set: its lanes, the pixels and blocks of a product tile, the columns of a
-/// depthwise tile.
+/// depthwise tile, the input channels of a weight gradient's tile.
 macro_rules! tier {
-    ($(#[$features:meta])? $lanes:ty, pixels = $pixels:literal, blocks = $blocks:literal, columns = $columns:literal) => {
+    ($(#[$features:meta])? $lanes:ty, pixels = $pixels:literal, blocks = $blocks:literal, columns = $columns:literal,
+     channels = $channels:literal) => {
         pub(crate) static TIER: crate::isa::Tier = {
-            use crate::{dense, depthwise, elementwise, fc, peak, pointwise, pool2d};
+            use crate::{dense, depthwise, elementwise, fc, grad, norm, peak, pointwise, pool2d};
             $(#[$features])?
             unsafe fn pointwise_(t: &pointwise::Task) {
                 unsafe { pointwise::task::<$lanes, $pixels, $blocks>(t) }
@@ -103,6 +108,22 @@ macro_rules! tier {
                 unsafe { elementwise::task::<$lanes>(t) }
             }
             $(#[$features])?
+            unsafe fn plane_(t: &norm::Task) {
+                unsafe { norm::task::<$lanes>(t) }
+            }
+            $(#[$features])?
+            unsafe fn weight_gradient_(t: &grad::product::Task) {
+                unsafe { grad::product::task::<$lanes, $channels, $blocks>(t) }
+            }
+            $(#[$features])?
+            unsafe fn depthwise_gradient_(t: &grad::depthwise::Task) {
+                unsafe { grad::depthwise::task::<$lanes>(t) }
+            }
+            $(#[$features])?
+            unsafe fn dense_gradient_(t: &grad::dense::Task) {
+                unsafe { grad::dense::task::<$lanes>(t) }
+            }
+            $(#[$features])?
             unsafe fn peak_(t: &peak::Task) {
                 peak::task::<$lanes, $pixels, $blocks>(t)
             }
@@ -115,6 +136,10 @@ macro_rules! tier {
                 fully_connected: fully_connected_,
                 pool: pool_,
                 elementwise: elementwise_,
+                plane: plane_,
+                weight_gradient: weight_gradient_,
+                depthwise_gradient: depthwise_gradient_,
+                dense_gradient: dense_gradient_,
                 peak: peak_,
             }
         };
