@@ -18,7 +18,7 @@ use crate::failure::Failure;
 #[command(next_help_heading = "Network")]
 pub struct SpecArgs {
     /// Width multiplier
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
     pub width: Option<f64>,
     /// Outputs of the classifier
     #[arg(long, value_name = "N")]
@@ -33,7 +33,7 @@ pub struct SpecArgs {
     #[arg(long, value_parser = Padding::from_str)]
     pub padding: Option<Padding>,
     /// Batch norm's epsilon
-    #[arg(long, value_name = "E")]
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
     pub bn_epsilon: Option<f32>,
     /// Keep features at 1/16 or 1/8 of the input by dilating late layers: 32, 16 or 8
     #[arg(long, value_name = "STRIDE")]
@@ -151,6 +151,15 @@ impl FromStr for Resolution {
             _ => Err("give one number from 1 to 32768, or HEIGHTxWIDTH".into()),
         }
     }
+}
+
+/// Largest batch; larger ones gain nothing and need memory that few machines have.
+pub const MAX_BATCH: u64 = 4096;
+
+/// How long to measure, in seconds, for clap.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|s| (0.0..=3600.0).contains(s));
+    seconds.ok_or_else(|| "give a number from 0 to 3600".into())
 }
 
 /// How to run.

@@ -240,7 +240,7 @@ fn read(path: &Path) -> Result<Image, String> {
         return Image::open(path).map_err(|e| e.to_string());
     }
     let mut bytes = Vec::new();
-    let limit = MAX_FILE_BYTES as u64 + 1;
+    let limit = MAX_FILE_BYTES + 1;
     std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     Image::decode(&bytes, "-").map_err(|e| e.to_string())
 }

@@ -5,9 +5,15 @@
 mod args;
 mod bench;
 mod classify;
+mod completions;
 mod failure;
+mod files;
+mod models;
 mod print;
+mod profile;
 mod run;
+mod summary;
+mod text;
 
 use std::process::ExitCode;
 
@@ -25,14 +31,22 @@ struct Cli {
 enum Command {
     Classify(classify::Classify),
     Run(run::Run),
+    Summary(summary::Summary),
+    Models(models::Models),
     Bench(bench::Bench),
+    Profile(profile::Profile),
+    Completions(completions::Completions),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Classify(command) => command.run(),
         Command::Run(command) => command.run(),
+        Command::Summary(command) => command.run(),
+        Command::Models(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Profile(command) => command.run(),
+        Command::Completions(command) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,3 +19,8 @@ pub fn line(text: impl AsRef<str>) -> Result<(), Failure> {
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(serde_json::to_string(value)?)
 }
+
+/// A layer's name for people: its node's without `.conv`, which only tells it from its batch norm.
+pub fn layer(node: &str) -> &str {
+    node.strip_suffix(".conv").unwrap_or(node)
+}

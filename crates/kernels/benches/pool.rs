@@ -35,7 +35,7 @@ fn forks(pool: &Pool, count: u32, tasks: usize, length: u64) -> Duration {
     let length = Duration::from_nanos(length);
     let start = Instant::now();
     for _ in 0..count {
-        pool.run(tasks, |task| {
+        pool.run(tasks, |task, _| {
             black_box(task);
             let start = Instant::now();
             while !length.is_zero() && start.elapsed() < length {

@@ -131,10 +131,11 @@ unsafe fn product<L: Lanes, const B: usize, const N: usize>(t: &Task, block: usi
         for i in whole..t.inputs {
             step(&mut acc[0], i);
         }
+        let [first_way, second, third, fourth] = acc;
         for b in 0..B {
             let bias = L::load(t.bias.add((block + b) * LANES));
             for n in 0..N {
-                let sum = acc[0][b][n].add(acc[1][b][n]).add(acc[2][b][n].add(acc[3][b][n]));
+                let sum = first_way[b][n].add(second[b][n]).add(third[b][n].add(fourth[b][n]));
                 let y = t.y.add((first + n) * t.y_image + (block + b) * LANES);
                 apply(t.activation, sum.add(bias)).store(y);
             }

@@ -18,6 +18,7 @@ pub mod peak;
 pub mod pointwise;
 pub mod pool;
 pub mod pool2d;
+pub mod prologue;
 pub mod reference;
 pub mod resize;
 mod split;

@@ -37,8 +37,11 @@ pub(crate) fn task<L: Lanes, const P: usize, const B: usize>(t: &Task) {
     let (scale, shift) = (L::splat(t.scale), L::splat(t.shift));
     let mut acc = [[L::splat(0.0); B]; P];
     for _ in 0..t.steps {
-        for accumulator in acc.iter_mut().flatten() {
-            *accumulator = accumulator.mul_add(scale, shift);
+        // Two plain loops: `flatten` is not unrolled, and accumulators that are indexed at run time live in memory.
+        for row in &mut acc {
+            for accumulator in row {
+                *accumulator = accumulator.mul_add(scale, shift);
+            }
         }
     }
     let mut sum = L::splat(0.0);

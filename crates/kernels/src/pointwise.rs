@@ -6,11 +6,12 @@
 
 use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
-use crate::epilogue::{Activation, apply, finish, with_activation};
+use crate::epilogue::{Activation, finish};
 use crate::isa::{Lanes, Tier};
 use crate::layout::{LANES, blocks};
 use crate::pack;
 use crate::pool::Pool;
+use crate::prologue::{Lanewise, Prologue};
 use crate::split::{Shared, for_each, piece, wanted};
 
 /// Bytes of input that a task should work on: half of a small L2 cache.
@@ -28,19 +29,6 @@ pub struct Pointwise {
     activation: Activation,
 }
 
-/// What is done to the input on its way in, per image and channel: `activation(x · scale + shift)`.
-///
-/// It serves squeeze-and-excite's gate (scale alone) and, in training, batch norm and its non-linearity.
-#[derive(Clone, Copy)]
-pub struct Prologue<'a> {
-    /// One factor a lane: of every image in turn, or of all.
-    pub scale: &'a [f32],
-    /// One summand a lane, as `scale`.
-    pub shift: Option<&'a [f32]>,
-    /// Applied after both.
-    pub activation: Activation,
-}
-
 /// What one call works on.
 pub struct Call<'a> {
     /// Images.
@@ -54,8 +42,8 @@ pub struct Call<'a> {
     /// Added after the activation; laid out as the output.
     pub residual: Option<&'a [f32]>,
     /// Applied to the input on its way in.
-    pub prologue: Option<Prologue<'a>>,
-    /// At least [`Pointwise::scratch`] values; untouched without a prologue.
+    pub prologue: Prologue<'a>,
+    /// At least [`Pointwise::scratch`] values; untouched where the prologue does nothing.
     pub scratch: &'a mut [f32],
 }
 
@@ -96,12 +84,9 @@ impl Pointwise {
         assert_eq!((x.len(), y.len()), (images * x_image, images * y_image), "pointwise buffers");
         assert!(residual.is_none_or(|r| r.len() == y.len()), "the residual lies as the output does");
         let lanes = blocks(self.inputs) * LANES;
-        let per_image = prologue.is_some_and(|p| p.scale.len() == images * lanes);
-        if let Some(p) = prologue {
-            assert!(per_image || p.scale.len() == lanes, "one scale a lane");
-            assert!(p.shift.is_none_or(|s| s.len() == p.scale.len()), "one shift a lane");
-            assert!(scratch.len() >= self.scratch(pool.threads()), "scratch for every thread");
-        }
+        prologue.check(images, lanes);
+        let has_prologue = !prologue.is_identity();
+        assert!(!has_prologue || scratch.len() >= self.scratch(pool.threads()), "scratch for every thread");
 
         let panel_count = blocks(self.outputs).div_ceil(self.tier.panel_blocks);
         let (parts, groups) = self.cut(pool, images, pixels, panel_count);
@@ -112,7 +97,6 @@ impl Pointwise {
             let pixels_here = piece(pixels, self.tier.tile_pixels, parts, part);
             let blocks_here = piece(blocks(self.outputs), self.tier.panel_blocks, groups, group);
             let y_at = image * y_image + (blocks_here.start * pixels + pixels_here.start) * LANES;
-            let of_image = |s: &[f32]| s[if per_image { image * lanes } else { 0 }..].as_ptr();
             let task = Task {
                 x: x[image * x_image + pixels_here.start * LANES..].as_ptr(),
                 block: pixels * LANES,
@@ -124,9 +108,7 @@ impl Pointwise {
                 pixels: pixels_here.len(),
                 blocks: blocks_here.len(),
                 activation: self.activation,
-                scale: prologue.map_or(std::ptr::null(), |p| of_image(p.scale)),
-                shift: prologue.and_then(|p| p.shift).map_or(std::ptr::null(), of_image),
-                prologue_activation: prologue.map_or(Activation::Linear, |p| p.activation),
+                prologue: has_prologue.then(|| prologue.at(image * lanes, 0)),
                 scratch: scratch.at(slot * slot_len),
                 strip: self.strip(),
             };
@@ -167,11 +149,7 @@ pub(crate) struct Task {
     pixels: usize,
     blocks: usize,
     activation: Activation,
-    /// Null where there is no prologue.
-    scale: *const f32,
-    /// Null where there is none.
-    shift: *const f32,
-    prologue_activation: Activation,
+    prologue: Option<Lanewise>,
     scratch: *mut f32,
     strip: usize,
 }
@@ -182,42 +160,16 @@ pub(crate) struct Task {
 pub(crate) unsafe fn task<L: Lanes, const P: usize, const B: usize>(t: &Task) {
     // SAFETY: the caller's, passed on to parts of the task.
     unsafe {
-        if t.scale.is_null() {
-            panels::<L, P, B>(t, t.x, t.block, 0, t.pixels);
-        } else {
-            for first in (0..t.pixels).step_by(t.strip) {
-                let count = t.strip.min(t.pixels - first);
-                prologue::<L>(t, first, count);
-                panels::<L, P, B>(t, t.scratch, t.strip * LANES, first, count);
+        let Some(prologue) = t.prologue else {
+            return panels::<L, P, B>(t, t.x, t.block, 0, t.pixels);
+        };
+        for first in (0..t.pixels).step_by(t.strip) {
+            let count = t.strip.min(t.pixels - first);
+            for block in 0..blocks(t.inputs) {
+                let strip = t.scratch.add(block * t.strip * LANES);
+                prologue.fill::<L>(block, t.x.add(block * t.block + first * LANES), strip, count);
             }
-        }
-    }
-}
-
-/// Fills the scratch with a strip's input behind the prologue.
-#[inline(always)]
-unsafe fn prologue<L: Lanes>(t: &Task, first: usize, count: usize) {
-    with_activation!(
-        t.prologue_activation,
-        L,
-        // SAFETY: the caller's.
-        |f| unsafe { fill::<L>(t, first, count, f) },
-        unsafe { fill::<L>(t, first, count, |v| apply(t.prologue_activation, v)) }
-    )
-}
-
-#[inline(always)]
-unsafe fn fill<L: Lanes>(t: &Task, first: usize, count: usize, activate: impl Fn(L) -> L) {
-    for block in 0..blocks(t.inputs) {
-        // SAFETY: the strip lies inside the task's pixels, the scratch holds a strip of every block.
-        unsafe {
-            let scale = L::load(t.scale.add(block * LANES));
-            let shift = if t.shift.is_null() { L::splat(0.0) } else { L::load(t.shift.add(block * LANES)) };
-            let x = t.x.add(block * t.block + first * LANES);
-            let strip = t.scratch.add(block * t.strip * LANES);
-            for p in 0..count {
-                activate(L::load(x.add(p * LANES)).mul_add(scale, shift)).store(strip.add(p * LANES));
-            }
+            panels::<L, P, B>(t, t.scratch, t.strip * LANES, first, count);
         }
     }
 }

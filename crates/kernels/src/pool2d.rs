@@ -116,8 +116,8 @@ unsafe fn window<L: Lanes>(t: &Task, kind: Kind, g: &Geometry, row: usize, colum
     let mut acc = L::splat(if kind == Kind::Max { f32::NEG_INFINITY } else { 0.0 });
     for kh in rows {
         for kw in columns.clone() {
-            let h = g.start(0, row) as isize + (kh * g.dilation[0]) as isize;
-            let w = g.start(1, column) as isize + (kw * g.dilation[1]) as isize;
+            let h = g.start(0, row) + (kh * g.dilation[0]) as isize;
+            let w = g.start(1, column) + (kw * g.dilation[1]) as isize;
             // SAFETY: the tap lies inside the image.
             let v = unsafe { L::load(t.x.offset((h * g.input[1] as isize + w) * LANES as isize)) };
             acc = if kind == Kind::Max { acc.max(v) } else { acc.add(v) };

@@ -3,6 +3,7 @@
 
 use mobilenet_kernels::layout::{Dims, Order, blocks, from_blocked, padding_is_zero, to_blocked};
 use mobilenet_kernels::pool2d::{self, Kind};
+use mobilenet_kernels::prologue::{Norm, Prologue};
 use mobilenet_kernels::{
     Activation, Geometry, Isa, Pool, dense, depthwise, elementwise, fc, pointwise, reference, resize,
 };
@@ -81,25 +82,21 @@ proptest! {
         let x = random(seed, dims.len());
         let (weights, bias) = (random(seed ^ 1, c * o), if with_bias { random(seed ^ 2, o) } else { vec![] });
         let residual = random(seed ^ 3, out.len());
-        // The prologue's factors: one set a image, or one for all.
-        let sets = if prologue == 1 { n } else { 1 };
-        let (scale, shift) = (random(seed ^ 4, sets * c), random(seed ^ 5, sets * c));
-        let inner = if prologue == 3 { Activation::HSwish } else { Activation::Linear };
+        let (scale, shift, gate) = (random(seed ^ 4, c), random(seed ^ 5, c), random(seed ^ 6, n * c));
+        let (has_norm, has_gate) = (prologue & 1 == 1, prologue & 2 == 2);
+        let inner = if has_norm { activation } else { Activation::Linear };
         let seen: Vec<f32> = x.iter().enumerate().map(|(i, &v)| {
-            let channel = i / dims.pixels() % (sets * c);
-            match prologue {
-                0 => v,
-                1 => v * scale[channel],
-                _ => reference::activate(inner, f64::from(v) * f64::from(scale[channel]) + f64::from(shift[channel])) as f32,
-            }
+            let (image, channel) = (i / dims.pixels() / c, i / dims.pixels() % c);
+            let v = if has_norm { v * scale[channel] + shift[channel] } else { v };
+            reference::activate(inner, v.into()) as f32 * if has_gate { gate[image * c + channel] } else { 1.0 }
         }).collect();
         let g = Geometry { input: [h, w], output: [h, w], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], before: [0, 0] };
         let mut want = reference::convolution(n, [c, o], 1, &g, &seen, &weights, &bias, activation);
         if with_residual {
             want.iter_mut().zip(&residual).for_each(|(y, r)| *y += r);
         }
-        let lanes = |v: &[f32]| blocked(v, Dims { n: sets, c, h: 1, w: 1 });
-        let (scale, shift) = (lanes(&scale), lanes(&shift));
+        let lanes = |v: &[f32]| blocked(v, Dims { n: v.len() / c, c, h: 1, w: 1 });
+        let (scale, shift, gate) = (lanes(&scale), lanes(&shift), lanes(&gate));
         let (x, residual) = (blocked(&x, dims), blocked(&residual, out));
         let pool = Pool::new(threads);
         for isa in Isa::available() {
@@ -109,9 +106,11 @@ proptest! {
             layer.run(&pool, pointwise::Call {
                 images: n, pixels: h * w, x: &x, y: &mut y,
                 residual: with_residual.then_some(&residual[..]),
-                prologue: (prologue > 0).then_some(pointwise::Prologue {
-                    scale: &scale, shift: (prologue > 1).then_some(&shift[..]), activation: inner,
-                }),
+                prologue: Prologue {
+                    norm: has_norm.then_some(Norm { scale: &scale, shift: &shift }),
+                    activation: inner,
+                    gate: has_gate.then_some(&gate[..]),
+                },
                 scratch: &mut scratch,
             });
             assert_close("pointwise", isa, &y, out, &want);
@@ -335,7 +334,7 @@ fn bits_are_equal_for_any_number_of_threads() {
                     x: &y,
                     y: &mut z,
                     residual: None,
-                    prologue: None,
+                    prologue: Prologue::default(),
                     scratch: &mut [],
                 };
                 point.run(&pool, call);

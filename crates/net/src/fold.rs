@@ -41,7 +41,7 @@ pub fn fold(graph: &Graph, mut params: Params) -> Result<(Graph, Params), Error>
                     norm.into_layer(&mut folded, inputs[0], &mut kept);
                     inputs[0]
                 } else {
-                    norm.as_depthwise(&mut folded, node, inputs[0], &mut kept)
+                    norm.into_depthwise(&mut folded, node, inputs[0], &mut kept)
                 }
             }
             op => {
@@ -108,7 +108,7 @@ impl Norm {
     }
 
     /// A depthwise convolution in place of the batch norm `node`.
-    fn as_depthwise(self, graph: &mut Graph, node: &Node, input: NodeId, params: &mut Params) -> NodeId {
+    fn into_depthwise(self, graph: &mut Graph, node: &Node, input: NodeId, params: &mut Params) -> NodeId {
         let single = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
         let weight = Tensor::from_f32(&[node.channels, 1, 1, 1], single(self.scale));
         params.tensors.insert(format!("{}.{}", node.name, Role::Weight.suffix()), weight);

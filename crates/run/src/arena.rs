@@ -92,8 +92,7 @@ impl Arena {
         })
     }
 
-    /// Where the input goes, in the order of axes that the program was compiled for. It may be overwritten by a run:
-    /// fill it anew before each.
+    /// Where the input goes, in the order of axes that the program was compiled for. Runs leave it as it is.
     pub fn input_mut(&mut self) -> &mut [f32] {
         // SAFETY: `&mut self` makes this the only borrow.
         unsafe { self.write(self.input) }
@@ -198,12 +197,12 @@ fn value_len(program: &Program, value: &Value, shapes: &Shapes) -> usize {
     }
 }
 
-/// The input is alive from the start, outputs until the end.
+/// The input is alive all the time, so that a run can be repeated; outputs are until the end.
 fn lifetimes(program: &Program, lens: &[usize]) -> Vec<Lifetime> {
     let compiled = &program.compiled;
     let end = compiled.steps.len();
     let mut all: Vec<Lifetime> = lens.iter().map(|&len| Lifetime { len, first: end, last: 0 }).collect();
-    all[compiled.input].first = 0;
+    (all[compiled.input].first, all[compiled.input].last) = (0, end);
     for (i, step) in compiled.steps.iter().enumerate() {
         for value in [Some(step.output), step.sums].into_iter().flatten() {
             all[value].first = i;

@@ -8,6 +8,7 @@ pub mod error;
 pub mod image;
 pub mod labels;
 pub mod measure;
+pub mod picture;
 mod plan;
 pub mod preprocess;
 pub mod program;

@@ -64,8 +64,35 @@ pub struct StepTime {
 impl StepTime {
     /// Two operations a multiply-add.
     pub fn gflops(&self) -> f64 {
-        2.0 * self.multiply_adds as f64 / (self.microseconds * 1e3)
+        gflops(self.multiply_adds, self.microseconds)
     }
+}
+
+/// All steps of one kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelTime {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// How many steps it has.
+    pub steps: usize,
+    /// Sum over the steps.
+    pub microseconds: f64,
+    /// Sum over the steps.
+    pub multiply_adds: u64,
+    /// Sum over the steps.
+    pub output_bytes: u64,
+}
+
+impl KernelTime {
+    /// Two operations a multiply-add.
+    pub fn gflops(&self) -> f64 {
+        gflops(self.multiply_adds, self.microseconds)
+    }
+}
+
+/// 0 where the clock saw no time pass.
+fn gflops(multiply_adds: u64, microseconds: f64) -> f64 {
+    if microseconds > 0.0 { 2.0 * multiply_adds as f64 / (microseconds * 1e3) } else { 0.0 }
 }
 
 /// A profile: steps in order, and the peak to compare them with.
@@ -86,9 +113,38 @@ impl Profile {
     pub fn peak_gflops(&self) -> f64 {
         self.core_peak_gflops * self.threads as f64
     }
+
+    /// Sum over the steps, in microseconds.
+    pub fn sum_microseconds(&self) -> f64 {
+        self.steps.iter().map(|s| s.microseconds).sum()
+    }
+
+    /// Multiply-adds of a run.
+    pub fn multiply_adds(&self) -> u64 {
+        self.steps.iter().map(|s| s.multiply_adds).sum()
+    }
+
+    /// The kernels, the one that takes longest first.
+    pub fn kernels(&self) -> Vec<KernelTime> {
+        let mut kernels: Vec<KernelTime> = Vec::new();
+        for step in &self.steps {
+            let at = kernels.iter().position(|k| k.kernel == step.kernel).unwrap_or_else(|| {
+                let kernel = step.kernel;
+                kernels.push(KernelTime { kernel, steps: 0, microseconds: 0.0, multiply_adds: 0, output_bytes: 0 });
+                kernels.len() - 1
+            });
+            let total = &mut kernels[at];
+            total.steps += 1;
+            total.microseconds += step.microseconds;
+            total.multiply_adds += step.multiply_adds;
+            total.output_bytes += step.output_bytes;
+        }
+        kernels.sort_by(|a, b| b.microseconds.total_cmp(&a.microseconds));
+        kernels
+    }
 }
 
-/// Times every step of `program`, for about `seconds`.
+/// Times every step of `program` on the input that `arena` holds, for about `seconds`.
 ///
 /// # Errors
 /// None for an arena of this program; the shape was accepted before.
@@ -129,13 +185,52 @@ pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Pro
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mobilenet_kernels::Pool;
+    use mobilenet_net::{arch, init};
+
     use super::*;
+    use crate::program::Options;
 
     #[test]
     fn the_median_is_the_middle() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn timed_runs_leave_the_input_and_the_outputs_as_they_are() {
+        let spec = arch::Spec { width: 0.35, classes: 10, ..Default::default() };
+        let graph = arch::find("mobilenet_v3_large").unwrap().graph(&spec).unwrap();
+        let program = Program::compile(&graph, init::random(&graph, 1), &Options::default()).unwrap();
+        let mut arena = program.arena(1, 64, 64, &Arc::new(Pool::new(1))).unwrap();
+        let mut once = |measure: &mut dyn FnMut(&mut Arena)| {
+            arena.input_mut().fill(0.5);
+            measure(&mut arena);
+            arena.output("logits").unwrap().to_vec()
+        };
+        let expected = once(&mut |arena| program.run(arena));
+        assert_eq!(expected, once(&mut |arena| drop(latencies_ms(&program, arena, 0.01))));
+        assert_eq!(expected, once(&mut |arena| drop(profile(&program, arena, 0.01).unwrap())));
+    }
+
+    #[test]
+    fn kernels_are_summed_and_the_slowest_comes_first() {
+        let step = |kernel, microseconds| StepTime {
+            name: "n".into(),
+            kernel,
+            microseconds,
+            multiply_adds: 1000,
+            output_bytes: 4,
+        };
+        let steps = vec![step("dense", 2.0), step("pointwise", 1.5), step("pointwise", 2.5)];
+        let profile = Profile { steps, total_microseconds: 6.0, core_peak_gflops: 2.0, threads: 2 };
+        let kernels = profile.kernels();
+        assert_eq!(kernels.iter().map(|k| (k.kernel, k.steps)).collect::<Vec<_>>(), [("pointwise", 2), ("dense", 1)]);
+        assert_eq!((kernels[0].microseconds, kernels[0].output_bytes, kernels[0].gflops()), (4.0, 8, 1.0));
+        assert_eq!((profile.sum_microseconds(), profile.multiply_adds()), (6.0, 3000));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mobilenet_kernels::layout::{Order, from_blocked, to_blocked};
+use mobilenet_kernels::prologue::Prologue;
 use mobilenet_kernels::{Isa, Pool, dense, depthwise, elementwise, layout, pointwise, pool2d, resize};
 use mobilenet_net::error::Error;
 use mobilenet_net::graph::{Graph, Shape};
@@ -158,15 +159,11 @@ impl Program {
                 layer.run(pool, dense::Call { images: input.n, geometry, source, x, y, residual });
             }
             Kernel::Pointwise(layer) => {
-                let gate = step.gate.map(|v| pointwise::Prologue {
-                    scale: arena.read(v),
-                    shift: None,
-                    activation: Default::default(),
-                });
+                let prologue = Prologue { gate: step.gate.map(|v| arena.read(v)), ..Prologue::default() };
                 // SAFETY: the scratch is no value's memory, and only this step uses it now.
                 let scratch = unsafe { arena.scratch() };
                 let (images, pixels) = (input.n, input.h * input.w);
-                layer.run(pool, pointwise::Call { images, pixels, x, y, residual, prologue: gate, scratch });
+                layer.run(pool, pointwise::Call { images, pixels, x, y, residual, prologue, scratch });
             }
             Kernel::Depthwise(layer, _) => {
                 // SAFETY: as for the output.

@@ -1,0 +1,212 @@
+//! `mobilenet profile`: where a network's time goes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use mobilenet::run::measure::{self, KernelTime, StepTime};
+use mobilenet::run::{Options, picture};
+use mobilenet::{Isa, Program};
+use serde::Serialize;
+
+use crate::args::{MAX_BATCH, Resolution, RunArgs, SpecArgs, seconds};
+use crate::failure::Failure;
+use crate::text::{Grid, Side, bar, thousands};
+use crate::{files, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  mobilenet profile mobilenet_v3_small
+  mobilenet profile mobilenet_v2 --width 0.5 --seconds 0.5 --svg profile.svg
+  mobilenet profile mobilenet_v1 --resolution 128 --threads 1 --seconds 0.5 --json";
+
+/// Measure every step of a network against the processor's peak
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Profile {
+    /// A name that `mobilenet models` lists, a TOML table, or a weights file
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    model: Option<String>,
+    /// Weights to run with; fresh ones where left out
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    weights: Option<PathBuf>,
+    /// Size of the input: one number for a square, or HEIGHTxWIDTH [default: the weights' own, 224 without]
+    #[arg(long, value_name = "SIZE")]
+    resolution: Option<Resolution>,
+    /// Images in a run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
+    batch: u64,
+    /// How long to measure
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
+    seconds: f64,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Also draw the profile into this file
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    svg: Option<PathBuf>,
+    #[command(flatten)]
+    running: RunArgs,
+    #[command(flatten)]
+    spec: SpecArgs,
+}
+
+impl Profile {
+    pub fn run(self) -> Result<(), Failure> {
+        let mut network = self.spec.open(self.model.as_deref(), self.weights.as_deref())?;
+        let Resolution { h, w } = self.resolution.unwrap_or(network.size);
+        let batch = self.batch as usize;
+        // What cannot work fails before the time is spent.
+        network.graph.infer(batch, h, w)?;
+        self.svg.as_deref().map_or(Ok(()), files::check)?;
+        let isa = self.running.isa()?;
+        let params = network.take_params();
+        let program = Program::compile(&network.graph, params, &Options { isa, ..Options::default() })?;
+        let mut arena = program.arena(batch, h, w, &self.running.pool())?;
+        arena.input_mut().fill(0.5);
+        let profile = measure::profile(&program, &mut arena, self.seconds)?;
+        let report = Report::new(&network.table.name, [h, w], batch, isa, &profile);
+        if let Some(path) = &self.svg {
+            files::write(path, picture::svg(&profile, &report.heading()).as_bytes())?;
+        }
+        if self.json { print::json(&report) } else { print::line(report.page()) }
+    }
+}
+
+/// What is printed, for people and for programs. Shares are in percent.
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    /// Height and width.
+    resolution: [usize; 2],
+    batch: usize,
+    threads: usize,
+    instruction_set: &'static str,
+    /// Of all threads together, measured on registers alone.
+    peak_gflops: f64,
+    /// Median of whole runs.
+    run_microseconds: f64,
+    /// Sum over the steps.
+    steps_microseconds: f64,
+    steps: Vec<Line<'a>>,
+    kernels: Vec<Line<'a>>,
+}
+
+/// A step, or all steps of a kernel.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    kernel: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<usize>,
+    microseconds: f64,
+    /// Of the sum over the steps.
+    share: f64,
+    multiply_adds: u64,
+    gflops: f64,
+    peak_share: f64,
+    output_bytes: u64,
+}
+
+impl<'a> Report<'a> {
+    fn new(
+        model: &'a str,
+        resolution: [usize; 2],
+        batch: usize,
+        isa: Isa,
+        profile: &'a measure::Profile,
+    ) -> Report<'a> {
+        let (sum, peak) = (profile.sum_microseconds(), profile.peak_gflops());
+        let step = |s: &'a StepTime| Line {
+            name: Some(&s.name),
+            kernel: s.kernel,
+            steps: None,
+            microseconds: s.microseconds,
+            share: 100.0 * s.microseconds / sum,
+            multiply_adds: s.multiply_adds,
+            gflops: s.gflops(),
+            peak_share: 100.0 * s.gflops() / peak,
+            output_bytes: s.output_bytes,
+        };
+        let kernel = |k: KernelTime| Line {
+            name: None,
+            kernel: k.kernel,
+            steps: Some(k.steps),
+            microseconds: k.microseconds,
+            share: 100.0 * k.microseconds / sum,
+            multiply_adds: k.multiply_adds,
+            gflops: k.gflops(),
+            peak_share: 100.0 * k.gflops() / peak,
+            output_bytes: k.output_bytes,
+        };
+        Report {
+            model,
+            resolution,
+            batch,
+            threads: profile.threads,
+            instruction_set: isa.name(),
+            peak_gflops: peak,
+            run_microseconds: profile.total_microseconds,
+            steps_microseconds: sum,
+            steps: profile.steps.iter().map(step).collect(),
+            kernels: profile.kernels().into_iter().map(kernel).collect(),
+        }
+    }
+
+    fn heading(&self) -> String {
+        let Report { model, resolution: [h, w], batch, threads, instruction_set, .. } = self;
+        let plural = if *threads == 1 { "" } else { "s" };
+        format!("{model}, {h}×{w} pixels, batch {batch}, {threads} thread{plural}, {instruction_set}")
+    }
+
+    fn page(&self) -> String {
+        let mut steps = Grid::new(columns("step", "kernel"));
+        for line in &self.steps {
+            steps.row(line.cells(print::layer(line.name.unwrap_or_default()), line.kernel.into()));
+        }
+        let mut kernels = Grid::new(columns("kernel", "steps"));
+        for line in &self.kernels {
+            kernels.row(line.cells(line.kernel, line.steps.unwrap_or_default().to_string()));
+        }
+        let note =
+            "Multiply-adds on padding count, as in the papers, but need not be done: small maps may exceed the peak.";
+        format!(
+            "{}\n\n{steps}\n\n{kernels}\n\n{note}\n\n\
+             whole run {:.1} µs, sum of its steps {:.1} µs; the peak is {:.1} GFLOP/s",
+            self.heading(),
+            self.run_microseconds,
+            self.steps_microseconds,
+            self.peak_gflops,
+        )
+    }
+}
+
+fn columns(first: &'static str, second: &'static str) -> [(&'static str, Side); 8] {
+    [
+        (first, Side::Left),
+        (second, Side::Left),
+        ("µs", Side::Right),
+        ("time %", Side::Right),
+        ("GFLOP/s", Side::Right),
+        ("peak %", Side::Right),
+        ("of the peak", Side::Left),
+        ("bytes out", Side::Right),
+    ]
+}
+
+impl Line<'_> {
+    /// Rates stay empty where nothing is multiplied.
+    fn cells(&self, first: &str, second: String) -> [String; 8] {
+        let rate = |value: f64| if self.multiply_adds > 0 { format!("{value:.1}") } else { String::new() };
+        [
+            first.into(),
+            second,
+            format!("{:.1}", self.microseconds),
+            format!("{:.1}", self.share),
+            rate(self.gflops),
+            rate(self.peak_share),
+            bar(self.peak_share),
+            thousands(self.output_bytes),
+        ]
+    }
+}

@@ -1,0 +1,104 @@
+//! What happens to an input on its way into a kernel: normalisation, activation, gate, per image and channel.
+//!
+//! Applied to a strip while it lies in L1, so that neither a normalised nor a gated tensor is ever written to memory. It
+//! serves squeeze-and-excite's gate and, in training, batch norm with its non-linearity.
+
+use crate::epilogue::{Activation, apply, with_activation};
+use crate::isa::Lanes;
+use crate::layout::LANES;
+
+/// `activation(x · scale + shift) · gate`; what is left out changes nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prologue<'a> {
+    /// Batch norm, as one factor and one summand a lane, for all images.
+    pub norm: Option<Norm<'a>>,
+    /// Applied after it.
+    pub activation: Activation,
+    /// One factor a lane of every image.
+    pub gate: Option<&'a [f32]>,
+}
+
+/// A batch norm as `x · scale + shift`, a value a lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a> {
+    /// Factors; zero in lanes beyond the last channel.
+    pub scale: &'a [f32],
+    /// Summands; zero in lanes beyond the last channel.
+    pub shift: &'a [f32],
+}
+
+impl Prologue<'_> {
+    /// Whether it leaves its input as it is.
+    pub fn is_identity(&self) -> bool {
+        self.norm.is_none() && self.activation == Activation::Linear && self.gate.is_none()
+    }
+
+    /// # Panics
+    /// Where a length does not fit `images` images of `lanes` lanes.
+    pub(crate) fn check(&self, images: usize, lanes: usize) {
+        assert!(self.norm.is_none_or(|n| n.scale.len() == lanes && n.shift.len() == lanes), "one factor a lane");
+        assert!(self.gate.is_none_or(|g| g.len() == images * lanes), "one gate a lane of every image");
+    }
+
+    /// For the image whose lanes begin at `first` of all images' lanes, from the block whose lanes begin at `lane` on.
+    ///
+    /// # Panics
+    /// Where these lie beyond the ends.
+    pub(crate) fn at(&self, first: usize, lane: usize) -> Lanewise {
+        Lanewise {
+            scale: self.norm.map_or(std::ptr::null(), |n| n.scale[lane..].as_ptr()),
+            shift: self.norm.map_or(std::ptr::null(), |n| n.shift[lane..].as_ptr()),
+            gate: self.gate.map_or(std::ptr::null(), |g| g[first + lane..].as_ptr()),
+            activation: self.activation,
+        }
+    }
+}
+
+/// A prologue's factors of one image, from some block on.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanewise {
+    scale: *const f32,
+    shift: *const f32,
+    gate: *const f32,
+    pub activation: Activation,
+}
+
+/// The factors of one block in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Factors<L> {
+    pub scale: L,
+    pub shift: L,
+    pub gate: L,
+}
+
+impl Lanewise {
+    /// # Safety
+    /// The prologue reaches to `block`.
+    #[inline(always)]
+    pub unsafe fn factors<L: Lanes>(&self, block: usize) -> Factors<L> {
+        // SAFETY: the caller's.
+        let load = |p: *const f32, otherwise: f32| unsafe {
+            if p.is_null() { L::splat(otherwise) } else { L::load(p.add(block * LANES)) }
+        };
+        Factors { scale: load(self.scale, 1.0), shift: load(self.shift, 0.0), gate: load(self.gate, 1.0) }
+    }
+
+    /// `count` pixels of `block` from `x` to `y`.
+    ///
+    /// # Safety
+    /// Both hold so many pixels, and the prologue reaches to `block`.
+    #[inline(always)]
+    pub unsafe fn fill<L: Lanes>(&self, block: usize, x: *const f32, y: *mut f32, count: usize) {
+        // SAFETY: the caller's, for all below.
+        let f = unsafe { self.factors::<L>(block) };
+        let each = |activate: &dyn Fn(L) -> L| {
+            for p in 0..count {
+                unsafe {
+                    let v = L::load(x.add(p * LANES)).mul_add(f.scale, f.shift);
+                    activate(v).mul(f.gate).store(y.add(p * LANES));
+                }
+            }
+        };
+        with_activation!(self.activation, L, |activate| each(&activate), each(&|v| apply(self.activation, v)))
+    }
+}
