@@ -2,7 +2,8 @@
 //!
 //!     cargo run --release -p mobilenet --example threads
 //!
-//! For throughput, a thread an image beats several threads on one image: nobody waits for anybody.
+//! This is for throughput: nobody waits for anybody. For the latency of one image, give one arena a pool of several
+//! threads.
 
 use std::sync::Arc;
 use std::thread;
