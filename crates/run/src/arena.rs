@@ -76,7 +76,8 @@ impl Arena {
         });
         let scratch_start = total.next_multiple_of(ALIGN);
         let scratch = scratch_start..scratch_start + scratch.max().unwrap_or(0);
-        let mut buf = AlignedBuf::zeroed(scratch.end);
+        let bytes = scratch.end.saturating_mul(size_of::<f32>());
+        let mut buf = AlignedBuf::try_zeroed(scratch.end).ok_or(Error::Memory { n, h, w, bytes })?;
         let outputs =
             compiled.outputs.iter().map(|(name, value)| (name.clone(), *value, shapes[compiled.values[*value].node]));
         Ok(Arena {
