@@ -30,8 +30,8 @@ pub enum Sum<'a> {
 pub struct Backward<'a> {
     /// The prologue.
     pub prologue: Prologue<'a>,
-    /// The gradient of its result, laid out as x.
-    pub gradient: &'a [f32],
+    /// The gradient g of its result, laid out as x; zero where there is none.
+    pub gradient: Option<&'a [f32]>,
     /// A gradient that every pixel of a channel gets besides: what pooling gives back, a value a lane of every image.
     pub spread: Option<&'a [f32]>,
 }
@@ -64,9 +64,7 @@ pub fn sum(isa: Isa, pool: &Pool, what: Sum, dims: Dims, x: &[f32], sums: &mut [
         Sum::Moments => (Kind::Moments, Prologue::default(), None, None),
         Sum::Value(prologue) => (Kind::Value, prologue, None, None),
         Sum::GateGradient(prologue, gradient) => (Kind::GateGradient, prologue, Some(gradient), None),
-        Sum::Backward(Backward { prologue, gradient, spread }) => {
-            (Kind::BackwardSums, prologue, Some(gradient), spread)
-        }
+        Sum::Backward(Backward { prologue, gradient, spread }) => (Kind::BackwardSums, prologue, gradient, spread),
     };
     planes(isa, pool, dims, Planes { kind, prologue, x, other: gradient, spread, factors: [None; 3], per_plane }, sums);
 }
@@ -81,7 +79,7 @@ pub fn map(isa: Isa, pool: &Pool, what: Map, dims: Dims, x: &[f32], y: &mut [f32
     let (kind, prologue, other, spread, factors) = match what {
         Map::Forward(prologue, other) => (Kind::Forward, prologue, other, None, [None; 3]),
         Map::Backward(Backward { prologue, gradient, spread }, abc) => {
-            (Kind::Backward, prologue, Some(gradient), spread, abc.map(Some))
+            (Kind::Backward, prologue, gradient, spread, abc.map(Some))
         }
     };
     planes(isa, pool, dims, Planes { kind, prologue, x, other, spread, factors, per_plane }, y);
@@ -145,7 +143,7 @@ pub(crate) struct Task {
     kind: Kind,
     prologue: Lanewise,
     x: *const f32,
-    /// The gradient, or what is added; may be null in `Forward`.
+    /// The gradient, or what is added; null where it is zero.
     other: *const f32,
     /// Null where there is none.
     spread: *const f32,
@@ -161,7 +159,8 @@ pub(crate) unsafe fn task<L: Lanes>(t: &Task) {
     // SAFETY of all below: the caller's.
     let f = unsafe { t.prologue.factors::<L>(0) };
     let x = |p: usize| unsafe { L::load(t.x.add(p * LANES)) };
-    let other = |p: usize| unsafe { L::load(t.other.add(p * LANES)) };
+    let has_other = !t.other.is_null();
+    let other = |p: usize| unsafe { if has_other { L::load(t.other.add(p * LANES)) } else { L::splat(0.0) } };
     let lane = |v: *const f32| unsafe { if v.is_null() { L::splat(0.0) } else { L::load(v) } };
     let normed = |v: L| v.mul_add(f.scale, f.shift);
     let store = |at: usize, v: L| unsafe { v.store(t.y.add(at * LANES)) };
@@ -196,7 +195,7 @@ pub(crate) unsafe fn task<L: Lanes>(t: &Task) {
         Kind::Forward => {
             for p in 0..t.pixels {
                 let v = apply(activation, normed(x(p))).mul(f.gate);
-                store(p, if t.other.is_null() { v } else { v.add(other(p)) });
+                store(p, v.add(other(p)));
             }
         }
         Kind::Backward => {
