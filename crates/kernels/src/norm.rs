@@ -43,6 +43,8 @@ pub enum Map<'a> {
     Forward(Prologue<'a>, Option<&'a [f32]>),
     /// d · a + x · b + c, with d as in [`Backward`], and a, b, c a value a lane: the gradient of batch norm's input.
     Backward(Backward<'a>, [&'a [f32]; 3]),
+    /// d alone, as in [`Backward`].
+    Through(Backward<'a>),
 }
 
 /// Values that [`sum`] gives for each lane.
@@ -81,6 +83,7 @@ pub fn map(isa: Isa, pool: &Pool, what: Map, dims: Dims, x: &[f32], y: &mut [f32
         Map::Backward(Backward { prologue, gradient, spread }, abc) => {
             (Kind::Backward, prologue, gradient, spread, abc.map(Some))
         }
+        Map::Through(Backward { prologue, gradient, spread }) => (Kind::Through, prologue, gradient, spread, [None; 3]),
     };
     planes(isa, pool, dims, Planes { kind, prologue, x, other, spread, factors, per_plane }, y);
 }
@@ -136,6 +139,7 @@ enum Kind {
     BackwardSums,
     Forward,
     Backward,
+    Through,
 }
 
 /// One plane.
@@ -196,6 +200,11 @@ pub(crate) unsafe fn task<L: Lanes>(t: &Task) {
             for p in 0..t.pixels {
                 let v = apply(activation, normed(x(p))).mul(f.gate);
                 store(p, v.add(other(p)));
+            }
+        }
+        Kind::Through => {
+            for p in 0..t.pixels {
+                store(p, back(activation, &f, x(p), other(p), spread));
             }
         }
         Kind::Backward => {
