@@ -1,1 +1,3 @@
 //! Training on the CPU.
+
+pub mod random;
