@@ -1,3 +1,5 @@
 //! Training on the CPU.
 
+pub mod average;
+pub mod optim;
 pub mod random;
