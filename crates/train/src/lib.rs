@@ -1,5 +1,7 @@
 //! Training on the CPU.
 
 pub mod average;
+pub mod loss;
 pub mod optim;
 pub mod random;
+pub mod schedule;
