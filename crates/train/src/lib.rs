@@ -1,6 +1,7 @@
 //! Training on the CPU.
 
 pub mod average;
+pub mod checkpoint;
 pub mod loss;
 pub mod optim;
 pub mod random;
