@@ -1,6 +1,6 @@
 //! Flags that several commands share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -95,13 +95,14 @@ impl SpecArgs {
             recognised.guesses.iter().for_each(|guess| eprintln!("guessed {guess}"));
             let Recognised { table, spec, preprocessing, .. } = recognised;
             let [h, w] = preprocessing.size;
-            return Ok(Network { table, spec, graph, params: Some(params), size: Resolution { h, w } });
+            let (file, params) = (Some(path.to_owned()), Some(params));
+            return Ok(Network { table, spec, graph, file, params, size: Resolution { h, w } });
         }
         let table =
             table.ok_or_else(|| Failure::bad("no network: give a name, see `mobilenet models`, or --weights"))?;
         let spec = self.over(Spec::default());
         let graph = table.graph(&spec)?;
-        Ok(Network { table, spec, graph, params: None, size: Resolution { h: 224, w: 224 } })
+        Ok(Network { table, spec, graph, file: None, params: None, size: Resolution { h: 224, w: 224 } })
     }
 }
 
@@ -113,7 +114,9 @@ pub struct Network {
     pub spec: Spec,
     /// Its graph.
     pub graph: Graph,
-    /// The file's weights, where there is one.
+    /// The weights file, where there is one.
+    pub file: Option<PathBuf>,
+    /// Its weights.
     params: Option<Params>,
     /// The input size that it was made for.
     pub size: Resolution,

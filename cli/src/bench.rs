@@ -78,7 +78,7 @@ impl Bench {
         let options = Options { isa, order: Order::Nchw, ..Options::default() };
         let program = Program::compile(&network.graph, params, &options)?;
         let mut arena = program.arena(batch, h, w, &self.run.pool())?;
-        let error = match &self.weights {
+        let error = match &network.file {
             Some(file) => golden_error(file, &program, &mut arena)?,
             None => None,
         };
@@ -127,14 +127,18 @@ fn golden_error(file: &Path, program: &Program, arena: &mut Arena) -> Result<Opt
     let mut take = |name: &str| golden.tensors.remove(name);
     let (Some(input), Some(output)) = (take("golden.input"), take("golden.output.logits")) else { return Ok(None) };
     let shape = arena.input_shape();
-    if input.shape().get(1..) != Some(&[shape.c, shape.h, shape.w]) || input.shape()[0] != output.shape()[0] {
+    if input.shape().get(1..) != Some(&[shape.c, shape.h, shape.w]) || input.shape().first() != output.shape().first() {
         return Ok(None);
     }
     let (input, output) = (input.into_f32(), output.into_f32());
     arena.input_mut().iter_mut().zip(input.iter().cycle()).for_each(|(to, from)| *to = *from);
     program.run(arena);
     let logits = arena.output("logits").unwrap_or_default();
-    let largest = output.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let difference = logits.iter().zip(output.iter().cycle()).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-    Ok(Some(f64::from(difference) / f64::from(largest)))
+    // `max` would drop a NaN: it is no difference at all, and must show.
+    let larger = |most: f32, v: f32| if most.is_nan() || v <= most { most } else { v };
+    let largest = output.iter().map(|v| v.abs()).fold(0.0, larger);
+    let difference = logits.iter().zip(output.iter().cycle()).map(|(a, b)| (a - b).abs()).fold(0.0, larger);
+    let error = f64::from(difference) / f64::from(largest);
+    // JSON has no word for NaN.
+    Ok(Some(if error.is_finite() { error } else { f64::MAX }))
 }

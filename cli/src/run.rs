@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use mobilenet::net::weights;
+use mobilenet::net::{DType, weights};
 use mobilenet::run::program::Options;
 use mobilenet::{Params, Program, Tensor};
 
 use crate::args::{RunArgs, SpecArgs};
 use crate::failure::Failure;
+use crate::files;
 
 /// Run a network on a tensor: safetensors in, safetensors out
 #[derive(Args)]
@@ -46,6 +47,7 @@ pub struct Run {
 impl Run {
     pub fn run(self) -> Result<(), Failure> {
         let isa = self.run.isa()?;
+        files::check(&self.output)?;
         let mut network = self.spec.open(self.model.as_deref(), Some(&self.weights))?;
         let input = self.read_input(network.spec.input_channels)?;
         let [n, _, h, w] = input.0;
@@ -87,6 +89,11 @@ impl Run {
         if shape[1] != channels {
             let c = shape[1];
             return Err(Failure::bad(format!("{file}: {name} has {c} channels; the network takes {channels}")));
+        }
+        if !matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::Bf16) {
+            return Err(Failure::bad(format!(
+                "{file}: {name} holds integers; floats are needed, as the network was trained"
+            )));
         }
         Ok((shape, tensor.into_f32()))
     }

@@ -40,3 +40,12 @@ pub use mobilenet_run as run;
 pub use mobilenet_kernels::{Isa, Pool};
 pub use mobilenet_net::{Graph, Params, Tensor, arch, init};
 pub use mobilenet_run::{Arena, Classifier, ClassifierOptions, Error, Image, Labels, Prediction, Program};
+
+/// The code of the repository's pages is tested as this crate's documentation is.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/tables.md")]
+    struct Tables;
+}

@@ -8,6 +8,9 @@ use std::ptr::NonNull;
 /// Alignment in bytes: one cache line, one AVX-512 register.
 pub const ALIGNMENT: usize = 64;
 
+/// Why a buffer has no layout.
+const LARGE: &str = "a buffer within the address space";
+
 /// A fixed number of `f32` at a multiple of [`ALIGNMENT`].
 pub struct AlignedBuf {
     start: NonNull<f32>,
@@ -22,17 +25,22 @@ unsafe impl Sync for AlignedBuf {}
 impl AlignedBuf {
     /// `len` zeros. Pages are not touched before they are written.
     pub fn zeroed(len: usize) -> AlignedBuf {
-        let layout = Self::layout(len);
-        if len == 0 {
-            return AlignedBuf { start: NonNull::dangling(), len };
-        }
-        // SAFETY: the layout has a size above zero.
-        let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
-        AlignedBuf { start: NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout)), len }
+        AlignedBuf::try_zeroed(len).unwrap_or_else(|| handle_alloc_error(Self::layout(len).expect(LARGE)))
     }
 
-    fn layout(len: usize) -> Layout {
-        Layout::array::<f32>(len).and_then(|l| l.align_to(ALIGNMENT)).expect("a buffer within the address space")
+    /// As [`AlignedBuf::zeroed`]; `None` where the system has no memory for that many.
+    pub fn try_zeroed(len: usize) -> Option<AlignedBuf> {
+        if len == 0 {
+            return Some(AlignedBuf { start: NonNull::dangling(), len });
+        }
+        // SAFETY: the layout has a size above zero.
+        let start = unsafe { alloc_zeroed(Self::layout(len)?) }.cast::<f32>();
+        Some(AlignedBuf { start: NonNull::new(start)?, len })
+    }
+
+    /// `None` beyond the address space.
+    fn layout(len: usize) -> Option<Layout> {
+        Layout::array::<f32>(len).and_then(|l| l.align_to(ALIGNMENT)).ok()
     }
 }
 
@@ -62,8 +70,9 @@ impl DerefMut for AlignedBuf {
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
         if self.len > 0 {
-            // SAFETY: allocated in `zeroed` with the same layout.
-            unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.len)) }
+            let layout = Self::layout(self.len).expect(LARGE);
+            // SAFETY: allocated in `try_zeroed` with the same layout.
+            unsafe { dealloc(self.start.as_ptr().cast(), layout) }
         }
     }
 }

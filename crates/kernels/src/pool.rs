@@ -64,6 +64,7 @@ impl Pool {
             }
         }
         shared.set_threads(workers.iter().map(|w| w.thread().clone()).collect());
+        shared.wait_for_start(workers.len());
         Pool { shared, workers }
     }
 

@@ -20,6 +20,18 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// An input size that the network could take if there were memory for it.
+    #[error("{n}×{h}×{w} pixels need {} MiB of memory, which the system does not give; take fewer", bytes >> 20)]
+    Memory {
+        /// Images.
+        n: usize,
+        /// Height.
+        h: usize,
+        /// Width.
+        w: usize,
+        /// What the system was asked for.
+        bytes: usize,
+    },
     /// A file that cannot be read or written.
     #[error("{path}: {source}")]
     Io {

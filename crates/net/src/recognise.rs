@@ -250,8 +250,11 @@ fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, Option<usi
 
 /// Rules to try, the likely ones first. timm follows TensorFlow but for the stem.
 fn rules(origin: Origin, given: Option<WidthRule>, hint: Option<WidthRule>) -> Vec<WidthRule> {
-    if let Some(rule) = given {
-        return vec![rule];
+    match given {
+        // timm's documentation and its files' metadata call its rule TensorFlow's.
+        Some(WidthRule::TensorFlow) if origin == Origin::Timm => return vec![WidthRule::TensorFlow, WidthRule::Timm],
+        Some(rule) => return vec![rule],
+        None => {}
     }
     let own: &[WidthRule] = match origin {
         Origin::Torchvision => &[WidthRule::Torchvision, WidthRule::TensorFlow],

@@ -1,14 +1,12 @@
 //! Files are recognised from names and shapes alone, and what does not fit is said in one error.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::data;
 use mobilenet_net::arch::{self, Spec, WidthRule};
 use mobilenet_net::names::Names;
 use mobilenet_net::recognise::recognise;
 use mobilenet_net::{Error, Origin, Overrides, Padding, Params, Recognised, Tensor, load, weights};
+use mobilenet_testing::data;
 
 /// Parameters of zeros in the shapes of a network, under an origin's names.
 fn zeros(origin: Origin, model: &str, spec: &Spec) -> Params {

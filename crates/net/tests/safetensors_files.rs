@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{data, local, open, refused, safetensors};
+use common::{local, open, refused, safetensors};
 use mobilenet_net::{Data, Params, Tensor, weights};
+use mobilenet_testing::data;
 
 const ONE: &str = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
 

@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{View, data, dict, int, open, pickle, pth, pth_of, refused, text, zip};
+use common::{View, dict, int, open, pickle, pth, pth_of, refused, text, zip};
 use mobilenet_net::{Params, Tensor, weights};
+use mobilenet_testing::data;
 
 /// The one tensor of [`pth_of`].
 fn weight(file: &[u8]) -> Tensor {

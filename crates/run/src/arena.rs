@@ -66,7 +66,7 @@ impl Arena {
             input: compiled.input,
             input_shape: shapes[compiled.values[compiled.input].node],
             outputs: outputs.collect(),
-            memory: Memory::new(&values),
+            memory: Memory::new(&values).map_err(|bytes| Error::Memory { n, h, w, bytes })?,
             scratch: lens.len(),
             steps,
             pool: pool.clone(),

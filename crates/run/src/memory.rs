@@ -18,9 +18,13 @@ pub struct Memory {
 
 impl Memory {
     /// Zeroed memory for `values`, each at a cache line's start. Values whose lifetimes overlap share nothing.
-    pub fn new(values: &[Lifetime]) -> Memory {
+    ///
+    /// # Errors
+    /// The bytes that the system does not give.
+    pub fn new(values: &[Lifetime]) -> Result<Memory, usize> {
         let (ranges, total) = plan(values, ALIGNMENT / size_of::<f32>());
-        Memory { buf: AlignedBuf::zeroed(total), ranges }
+        let buf = AlignedBuf::try_zeroed(total).ok_or(total.saturating_mul(size_of::<f32>()))?;
+        Ok(Memory { buf, ranges })
     }
 
     /// Bytes that all values take together.
@@ -75,7 +79,7 @@ mod tests {
 
     fn memory() -> Memory {
         let lifetime = |len, first, last| Lifetime { len, first, last };
-        Memory::new(&[lifetime(20, 0, 1), lifetime(30, 1, 2), lifetime(10, 2, 3)])
+        Memory::new(&[lifetime(20, 0, 1), lifetime(30, 1, 2), lifetime(10, 2, 3)]).expect("a few bytes")
     }
 
     #[test]

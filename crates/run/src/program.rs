@@ -95,7 +95,7 @@ impl Program {
     /// Memory for `n` images of `h`×`w` pixels, worked on by the threads of `pool`.
     ///
     /// # Errors
-    /// [`Error::Size`] where the network cannot take that size.
+    /// [`Error::Size`] where the network cannot take that size, [`Error::Memory`] where the system has no memory for it.
     pub fn arena(&self, n: usize, h: usize, w: usize, pool: &Arc<Pool>) -> Result<Arena, Error> {
         Arena::new(self, n, h, w, pool)
     }

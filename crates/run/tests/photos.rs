@@ -4,7 +4,6 @@ mod common;
 
 use common::{bytes, difference, open};
 use mobilenet_run::Image;
-use std::path::{Path, PathBuf};
 
 #[test]
 fn jpeg_and_lossy_webp_are_within_a_few_levels_of_pillow() {
@@ -87,13 +86,8 @@ fn one_pixel_and_one_column_are_photos() {
 
 #[test]
 fn real_photos_decode_at_their_size() {
-    let shared = std::env::var_os("MOBILENET_TEST_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let folder = shared.join("data/photos");
-    if !folder.is_dir() {
-        println!("SKIPPED: no {}; set MOBILENET_TEST_DATA to the shared folder", folder.display());
-        return;
-    }
+    let Some(data) = mobilenet_testing::data() else { return };
+    let folder = data.join("data/photos");
     for (name, width, height) in [
         ("bird.png", 512, 343),
         ("bird_segmentation_mask.png", 513, 513),

@@ -11,6 +11,7 @@ use mobilenet_net::init;
 use mobilenet_net::tensor::{Params, Tensor};
 use mobilenet_run::program::Options;
 use mobilenet_run::{Program, reference};
+use mobilenet_testing::difference;
 
 /// Values in −1 … 1.
 struct Random(u64);
@@ -71,13 +72,6 @@ fn all_outputs(graph: &Graph) -> Vec<String> {
     graph.outputs.iter().chain(&graph.taps).map(|(name, _)| name.clone()).collect()
 }
 
-/// The largest difference over the largest value.
-fn difference(got: &[f32], want: &[f32]) -> f32 {
-    let scale = want.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
-    assert_eq!(got.len(), want.len());
-    got.iter().zip(want).fold(0f32, |m, (g, w)| m.max((g - w).abs())) / scale
-}
-
 #[test]
 fn every_network_equals_the_unfused_reference_on_every_instruction_set() {
     let mut random = Random(11);
@@ -111,30 +105,57 @@ fn every_network_equals_the_unfused_reference_on_every_instruction_set() {
     }
 }
 
+/// The bits of all outputs of three runs, which must be equal.
+fn bits(program: &Program, input: &[f32], [n, h, w]: [usize; 3], threads: usize) -> Vec<Vec<u32>> {
+    let mut arena = program.arena(n, h, w, &Arc::new(Pool::new(threads))).unwrap();
+    arena.input_mut().copy_from_slice(input);
+    let once = || {
+        program.run(&mut arena);
+        let names: Vec<String> = arena.outputs().map(|(name, _)| name.to_owned()).collect();
+        names.iter().map(|name| arena.output(name).unwrap().iter().map(|v| v.to_bits()).collect()).collect()
+    };
+    let all: Vec<Vec<Vec<u32>>> = std::iter::repeat_with(once).take(3).collect();
+    assert!(all.windows(2).all(|w| w[0] == w[1]), "runs differ");
+    all.into_iter().next().unwrap()
+}
+
 #[test]
-fn a_program_serves_many_threads_with_an_arena_each_and_repeats_its_bits() {
+fn every_number_of_threads_gives_the_same_bits() {
+    let mut random = Random(5);
+    for model in arch::models() {
+        let spec = Spec { width: 0.5, classes: 9, ..Spec::default() };
+        let graph = (model.table)().graph(&spec).unwrap();
+        let params = random_params(&graph, &mut random);
+        for isa in Isa::available() {
+            let outputs = vec!["logits".to_owned(), "features".to_owned()];
+            let options = Options { isa, outputs, ..Options::default() };
+            let program = Program::compile(&graph, params.clone(), &options).unwrap();
+            for [n, h, w] in [[1, 96, 96], [2, 65, 129]] {
+                let input = random.values(n * 3 * h * w, 1.0, 0.0);
+                let alone = bits(&program, &input, [n, h, w], 1);
+                for threads in [2, 3, 7] {
+                    let together = bits(&program, &input, [n, h, w], threads);
+                    assert!(together == alone, "{} at {h}×{w} on {isa}: {threads} threads give other bits", model.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_program_serves_many_threads_with_an_arena_each() {
     let graph = arch::find("mobilenet_v3_small").unwrap().graph(&Spec { classes: 9, ..Spec::default() }).unwrap();
     let mut random = Random(5);
     let params = random_params(&graph, &mut random);
     let program = Program::compile(&graph, params, &Options::default()).unwrap();
     let input = random.values(3 * 96 * 96, 1.0, 0.0);
-    let run = |threads: usize| {
-        let mut arena = program.arena(1, 96, 96, &Arc::new(Pool::new(threads))).unwrap();
-        let once = || {
-            arena.input_mut().copy_from_slice(&input);
-            program.run(&mut arena);
-            arena.output("logits").unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
-        };
-        let all: Vec<_> = std::iter::repeat_with(once).take(3).collect();
-        assert!(all.windows(2).all(|w| w[0] == w[1]), "runs differ");
-        all[0].clone()
-    };
+    let run = |threads| bits(&program, &input, [1, 96, 96], threads);
     let alone = run(1);
     std::thread::scope(|s| {
         let run = &run;
         let others: Vec<_> = [1, 2, 3, 7].map(|threads| s.spawn(move || run(threads))).into();
         for other in others {
-            assert_eq!(other.join().unwrap(), alone, "bits differ between thread counts");
+            assert!(other.join().unwrap() == alone, "bits differ between threads");
         }
     });
 }

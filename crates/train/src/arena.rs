@@ -53,7 +53,7 @@ impl TrainArena {
         let scratch = all.iter().map(|step| scratch_len(program, &shapes, *step, threads)).max().unwrap_or(0);
         lifetimes.push(Lifetime { len: scratch, first: 0, last: all.len() });
         Ok(TrainArena {
-            memory: Memory::new(&lifetimes),
+            memory: Memory::new(&lifetimes).map_err(|bytes| mobilenet_net::Error::Memory { n, h, w, bytes })?,
             scratch: steps.values.len(),
             shapes,
             pool: pool.clone(),

@@ -110,6 +110,8 @@ pub(super) struct Shared {
     caller_cpu: AtomicI32,
     /// The kernel's numbers of the workers, 0 while unknown.
     thread_ids: [AtomicI32; MAX_THREADS],
+    /// Workers that have started.
+    started: AtomicUsize,
     /// Handles to unpark workers, set once all are spawned.
     threads: OnceLock<Vec<Thread>>,
     /// Where a caller blocks when tasks take long; guards no data of its own.
@@ -137,6 +139,7 @@ impl Shared {
             woken: AtomicU64::new(0),
             caller_cpu: AtomicI32::new(-1),
             thread_ids: [const { AtomicI32::new(0) }; MAX_THREADS],
+            started: AtomicUsize::new(0),
             threads: OnceLock::new(),
             blocked: Mutex::new(()),
             unblock: Condvar::new(),
@@ -148,6 +151,14 @@ impl Shared {
     pub(super) fn set_threads(&self, threads: Vec<Thread>) {
         let unset = self.threads.set(threads);
         debug_assert!(unset.is_ok(), "handles are set once");
+    }
+
+    /// Waits until `workers` have started. Starting a thread allocates, on the
+    /// thread itself: past this point no fork is accompanied by that.
+    pub(super) fn wait_for_start(&self, workers: usize) {
+        while self.started.load(Acquire) < workers {
+            thread::yield_now();
+        }
     }
 
     /// Takes the workers for a job, unless another caller has them.
@@ -256,6 +267,7 @@ impl Shared {
         let has_news = || self.fork.unclaimed.load(Relaxed) != 0;
         let id = placement::thread_id().unwrap_or(0);
         self.thread_ids[index].store(id, Relaxed);
+        self.started.fetch_add(1, Release);
         loop {
             let hot = wait_until(has_news, WORKER_PATIENCE);
             if !hot {

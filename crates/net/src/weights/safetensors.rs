@@ -196,20 +196,34 @@ fn theirs(dtype: DType) -> Dtype {
 }
 
 /// Writes `params` as a safetensors file: first beside `path`, then renamed, so that a crash leaves the old file or the
-/// new one and never half of one. Equal parameters give equal bytes.
+/// new one and never half of one. Equal parameters give equal bytes. A link's file is replaced, not the link; a device
+/// or a pipe is written to as it is.
 ///
 /// # Errors
 /// [`Error::Write`] where the file cannot be written.
 pub fn save(path: impl AsRef<Path>, params: &Params) -> Result<(), Error> {
     let path = path.as_ref();
+    replace(path, params).map_err(Error::write(path))
+}
+
+fn replace(path: &Path, params: &Params) -> std::io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return write(&mut File::options().write(true).open(path)?, params);
+    }
+    // Where there is no file yet there is nothing to resolve.
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    write(path, folder, params).map_err(Error::write(path))
+    let mut file = temporary(folder)?;
+    write(file.as_file_mut(), params)?;
+    file.as_file().sync_all()?;
+    file.persist(path.as_path())?;
+    sync_folder(folder)
 }
 
-fn write(path: &Path, folder: &Path, params: &Params) -> std::io::Result<()> {
+fn write(file: &mut File, params: &Params) -> std::io::Result<()> {
     #[derive(Serialize)]
     struct Whole<'a> {
         #[serde(rename = "__metadata__", skip_serializing_if = "BTreeMap::is_empty")]
@@ -231,18 +245,13 @@ fn write(path: &Path, folder: &Path, params: &Params) -> std::io::Result<()> {
     let mut header = serde_json::to_vec(&whole)?;
     header.resize(header.len().next_multiple_of(PREFIX as usize), b' ');
 
-    let mut file = temporary(folder)?;
-    let mut out = BufWriter::new(file.as_file_mut());
+    let mut out = BufWriter::new(file);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
     for (_, tensor) in order {
         write_data(&mut out, tensor.data())?;
     }
-    out.flush()?;
-    drop(out);
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    sync_folder(folder)
+    out.flush()
 }
 
 /// An empty file in `folder` that disappears unless it is renamed, with the permissions of any new file.

@@ -1,23 +1,10 @@
-//! What the tests of weights files share: the test data's folder and builders of good and bad files.
+//! What the tests of weights files share: builders of good and bad files.
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::io::{Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mobilenet_net::{Params, weights};
-
-/// The folder of test data, or `None` with a loud line where this machine has none.
-pub fn data() -> Option<PathBuf> {
-    let given = std::env::var_os("MOBILENET_TEST_DATA");
-    let folder =
-        given.as_ref().map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let there = folder.join("golden").is_dir();
-    assert!(there || given.is_none(), "MOBILENET_TEST_DATA={} has no folder golden", folder.display());
-    if !there {
-        eprintln!("SKIPPED: no test data in {} (set MOBILENET_TEST_DATA)", folder.display());
-    }
-    there.then_some(folder)
-}
 
 /// Opens `bytes` as a file called `name`.
 pub fn open(name: &str, bytes: &[u8]) -> Result<Params, String> {
