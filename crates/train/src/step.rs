@@ -180,7 +180,9 @@ impl TrainProgram {
                     y,
                 );
             }
-            None => norm::map(isa, &pool, Map::Through(back(prologue(&self.norms, &view, gate), gradients)), dims, x, y),
+            None => {
+                norm::map(isa, &pool, Map::Through(back(prologue(&self.norms, &view, gate), gradients)), dims, x, y)
+            }
         }
     }
 
