@@ -5,4 +5,5 @@ pub mod checkpoint;
 pub mod loss;
 pub mod optim;
 pub mod random;
+pub mod recipe;
 pub mod schedule;
