@@ -11,6 +11,7 @@ mod norm;
 pub mod optim;
 pub mod program;
 pub mod random;
+pub mod recipe;
 pub mod schedule;
 mod step;
 

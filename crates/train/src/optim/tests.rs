@@ -38,11 +38,15 @@ fn run(optimizer: &mut Optimizer, values: &mut [Vec<f32>], rates: &[f32]) {
 }
 
 #[track_caller]
-fn check(kind: OptimizerKind, settings: Settings, right: [f32; 5]) {
+fn check(kind: OptimizerKind, settings: Settings, right: [f64; 5]) {
     let mut values = [START.to_vec()];
     run(&mut optimizer(kind, settings), &mut values, &RATES);
     for (&ours, right) in values[0].iter().zip(right) {
-        assert!((ours - right).abs() <= 2e-6 * right.abs().max(0.5), "{ours} is not {right}: {:?}", values[0]);
+        assert!(
+            (f64::from(ours) - right).abs() <= 2e-6 * right.abs().max(0.5),
+            "{ours} is not {right}: {:?}",
+            values[0]
+        );
     }
 }
 
