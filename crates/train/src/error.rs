@@ -15,4 +15,20 @@ pub enum Error {
         /// Its operator.
         what: String,
     },
+    /// Of the photos.
+    #[error(transparent)]
+    Data(#[from] mobilenet_data::Error),
+    /// Training has run away.
+    #[error(
+        "at step {step} {layer} is not a number any more: lower the learning rate (--lr) or clip gradients (clip_norm); \
+         the last good checkpoint is in {}", folder.display()
+    )]
+    NotANumber {
+        /// Where it was seen first.
+        layer: String,
+        /// When.
+        step: u64,
+        /// The run's folder.
+        folder: std::path::PathBuf,
+    },
 }

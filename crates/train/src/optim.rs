@@ -90,14 +90,11 @@ struct Slot {
 }
 
 impl Optimizer {
-    /// An optimizer for `parameters`, the learned ones of `graph` in its order.
-    ///
-    /// # Panics
-    /// Where one of them is a statistic.
+    /// An optimizer for `parameters` of `graph`. Statistics among them are never moved.
     pub fn new(kind: OptimizerKind, settings: Settings, parameters: &[Parameter], graph: &Graph) -> Optimizer {
         let slot = |parameter: &Parameter| {
-            assert!(parameter.role.is_learned(), "{} is a statistic", parameter.name);
-            let len = parameter.shape.iter().product();
+            let learned = parameter.role.is_learned();
+            let len = if learned { parameter.shape.iter().product() } else { 0 };
             let square = match kind {
                 OptimizerKind::Sgd => Vec::new(),
                 OptimizerKind::RmspropTf => vec![1.0; len],
@@ -106,7 +103,7 @@ impl Optimizer {
             let is_depthwise = matches!(graph[parameter.node].op, Op::Depthwise { .. });
             let is_weight = parameter.role == Role::Weight && (settings.decay_depthwise || !is_depthwise);
             let decayed = settings.decay_all || is_weight;
-            Slot { decayed, frozen: false, momentum: vec![0.0; len], square }
+            Slot { decayed, frozen: !learned, momentum: vec![0.0; len], square }
         };
         let slots = parameters.iter().map(slot).collect();
         Optimizer { kind, settings, steps: 0, parameters: parameters.to_vec(), slots }
@@ -115,9 +112,10 @@ impl Optimizer {
     /// Leaves the parameters that `is_frozen` names as they are, whatever their gradients, and returns how many.
     pub fn freeze(&mut self, is_frozen: impl Fn(&Parameter) -> bool) -> usize {
         for (slot, parameter) in self.slots.iter_mut().zip(&self.parameters) {
-            slot.frozen = is_frozen(parameter);
+            slot.frozen = !parameter.role.is_learned() || is_frozen(parameter);
         }
-        self.slots.iter().filter(|slot| slot.frozen).count()
+        let learned = self.slots.iter().zip(&self.parameters).filter(|(_, p)| p.role.is_learned());
+        learned.filter(|(slot, _)| slot.frozen).count()
     }
 
     /// Moves `values` by one step at rate `lr`. Allocates nothing.
@@ -129,8 +127,9 @@ impl Optimizer {
         self.steps += 1;
         let mut rule = Rule::new(self.kind, &self.settings, self.steps, lr, self.scale(gradients));
         for ((slot, w), g) in self.slots.iter_mut().zip(values).zip(gradients) {
-            assert_eq!((w.len(), g.len()), (slot.momentum.len(), slot.momentum.len()), "a tensor changed its size");
             if !slot.frozen {
+                let len = slot.momentum.len();
+                assert_eq!((w.len(), g.len()), (len, len), "a tensor changed its size");
                 rule.decay = if slot.decayed { self.settings.weight_decay as f32 } else { 0.0 };
                 rule.update(w, g, &mut slot.momentum, &mut slot.square);
             }
@@ -168,16 +167,18 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Tensors`] where a tensor is missing or misshapen; nothing is changed then.
     pub fn restore(&mut self, state: &BTreeMap<String, Tensor>, steps: u64) -> Result<(), Error> {
+        let learned = || self.parameters.iter().filter(|p| p.role.is_learned());
         let part = |part: &str| {
             let rename = |p: &Parameter| Parameter { name: format!("{part}.{}", p.name), ..p.clone() };
-            named("optimizer.", state, &self.parameters.iter().map(rename).collect::<Vec<_>>())
+            named("optimizer.", state, &learned().map(rename).collect::<Vec<_>>())
         };
         let momentum = part("momentum")?;
         let square = match self.kind {
             OptimizerKind::Sgd => vec![Vec::new(); momentum.len()],
             _ => part("square")?,
         };
-        for ((slot, momentum), square) in self.slots.iter_mut().zip(momentum).zip(square) {
+        let slots = self.slots.iter_mut().zip(&self.parameters).filter(|(_, p)| p.role.is_learned());
+        for (((slot, _), momentum), square) in slots.zip(momentum).zip(square) {
             (slot.momentum, slot.square) = (momentum, square);
         }
         self.steps = steps;
