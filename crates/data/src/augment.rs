@@ -71,7 +71,7 @@ impl Augment {
     /// Writes an example of `image` into `out`: 3×H×W normalised values of [`Preprocessing::size`].
     ///
     /// # Panics
-    /// As [`preprocess`].
+    /// As [`preprocess()`].
     pub fn apply(&self, image: &Image, preprocessing: &Preprocessing, random: &mut Random, out: &mut [f32]) {
         let mut example = match self.crop {
             Crop::Evaluation if !self.changes_pixels() => {

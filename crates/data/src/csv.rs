@@ -1,10 +1,13 @@
 //! Comma-separated values: RFC 4180, with LF or CRLF and an optional byte order mark.
 
-/// A file's lines as fields, each with its line number, counted from 1. Empty lines are left out.
+/// A line's number, counted from 1, and its fields.
+pub(crate) type Record = (usize, Vec<String>);
+
+/// A file's records. Empty lines are left out.
 ///
 /// # Errors
 /// The line number and what is wrong with it: a quote that is never closed, or text beside a quoted field.
-pub(crate) fn parse(text: &str) -> Result<Vec<(usize, Vec<String>)>, (usize, &'static str)> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Record>, (usize, &'static str)> {
     let mut records = Vec::new();
     let mut rest = text.trim_start_matches('\u{feff}');
     let mut line = 1;

@@ -30,7 +30,7 @@ pub struct LoaderOptions {
     /// Training: the order is random, unreadable photos are replaced by the next in that order, and no epoch ends on a
     /// batch of one. Otherwise, for evaluation, photos come in the data set's order, unreadable ones are left out.
     pub shuffle: bool,
-    /// Whether a short last batch is left out.
+    /// Whether a short last batch is left out; of a set smaller than a batch, nothing is left then.
     pub drop_last: bool,
     /// Threads that make batches ahead; with 0 they are made when asked for.
     pub workers: usize,

@@ -64,28 +64,28 @@ impl Division {
 mod tests {
     use super::*;
 
-    fn ranges(photos: usize, batch: usize, training: bool, drop_last: bool) -> Vec<Range<usize>> {
+    fn ranges(photos: usize, batch: usize, training: bool, drop_last: bool) -> Vec<(usize, usize)> {
         let division = Division::new(photos, batch, training, drop_last);
-        (0..division.batches()).map(|index| division.range(index)).collect()
+        (0..division.batches()).map(|index| division.range(index)).map(|range| (range.start, range.end)).collect()
     }
 
     #[test]
     fn evaluation_keeps_every_photo() {
-        assert_eq!(ranges(9, 4, false, false), [0..4, 4..8, 8..9]);
-        assert_eq!(ranges(1, 4, false, false), [0..1]);
+        assert_eq!(ranges(9, 4, false, false), [(0, 4), (4, 8), (8, 9)]);
+        assert_eq!(ranges(1, 4, false, false), [(0, 1)]);
         assert!(ranges(0, 4, false, false).is_empty());
     }
 
     #[test]
     fn training_never_ends_on_one_photo() {
-        assert_eq!(ranges(9, 4, true, false), [0..4, 4..7, 7..9]);
-        assert_eq!(ranges(10, 4, true, false), [0..4, 4..8, 8..10]);
-        assert_eq!(ranges(9, 4, true, true), [0..4, 4..8]);
-        assert_eq!(ranges(5, 2, true, false), [0..2, 2..4]);
-        assert_eq!(ranges(4, 3, true, false), [0..2, 2..4]);
-        assert_eq!(ranges(3, 1, true, false), [0..1, 1..2, 2..3]);
-        assert_eq!(ranges(1, 4, true, false), [0..1]);
-        assert_eq!(ranges(1, 4, true, true), [0..0; 0]);
+        assert_eq!(ranges(9, 4, true, false), [(0, 4), (4, 7), (7, 9)]);
+        assert_eq!(ranges(10, 4, true, false), [(0, 4), (4, 8), (8, 10)]);
+        assert_eq!(ranges(9, 4, true, true), [(0, 4), (4, 8)]);
+        assert_eq!(ranges(5, 2, true, false), [(0, 2), (2, 4)]);
+        assert_eq!(ranges(4, 3, true, false), [(0, 2), (2, 4)]);
+        assert_eq!(ranges(3, 1, true, false), [(0, 1), (1, 2), (2, 3)]);
+        assert_eq!(ranges(1, 4, true, false), [(0, 1)]);
+        assert_eq!(ranges(1, 4, true, true), []);
     }
 
     #[test]

@@ -83,3 +83,49 @@ impl<T> Queue<T> {
         self.ready.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn results_come_in_order_and_no_further_ahead_than_asked() {
+        let queue = Queue::new(3, 40, 4);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while let Some(index) = queue.claim() {
+                        let state = queue.lock();
+                        assert!(state.claimed <= state.taken + 4);
+                        drop(state);
+                        queue.put(index, index);
+                    }
+                });
+            }
+            let taken: Vec<usize> = std::iter::from_fn(|| queue.take().unwrap()).collect();
+            assert_eq!(taken, (3..40).collect::<Vec<_>>());
+        });
+    }
+
+    #[test]
+    fn a_failed_worker_is_told_of_and_not_waited_for() {
+        let queue = Queue::new(0, 2, 2);
+        assert_eq!(queue.claim(), Some(0));
+        queue.put(0, 'a');
+        assert_eq!(queue.claim(), Some(1));
+        queue.fail();
+        assert_eq!((queue.take(), queue.take()), (Ok(Some('a')), Err(())));
+    }
+
+    #[test]
+    fn stopping_frees_workers_that_wait_for_room() {
+        let queue = Queue::<()>::new(0, 9, 1);
+        assert_eq!(queue.claim(), Some(0));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| queue.claim());
+            queue.stop();
+            assert_eq!(waiting.join().unwrap(), None);
+        });
+    }
+}
