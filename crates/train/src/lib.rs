@@ -8,6 +8,7 @@ pub mod error;
 pub mod evaluate;
 mod layer;
 pub mod loss;
+pub mod measure;
 pub mod model_file;
 mod norm;
 pub mod optim;

@@ -165,12 +165,7 @@ impl TrainProgram {
 
     /// From the arena's input to its result.
     pub fn forward(&mut self, arena: &mut TrainArena, forward: Forward) {
-        if std::mem::take(&mut self.is_stale) {
-            let layers = &self.layers;
-            arena.pool.run(layers.len(), |i, _slot| lock(&layers[i]).set(&self.steps.layers[i], &self.values));
-        }
-        self.statistics = forward.statistics;
-        arena.dropout = forward.dropout;
+        self.begin(arena, forward);
         for i in 0..self.steps.forward.len() {
             self.step(self.steps.forward[i], arena);
         }
@@ -184,13 +179,23 @@ impl TrainProgram {
     }
 
     /// As a forward and a backward pass, calling `observe` with the name of each step after it. The result's gradient is
-    /// what the arena holds.
+    /// what the arena holds; the weights are those that were packed last.
     pub fn step_observed(&mut self, arena: &mut TrainArena, forward: Forward, mut observe: impl FnMut(String)) {
-        self.forward(arena, forward);
+        self.begin(arena, forward);
         for step in self.steps.forward.clone().into_iter().chain(self.steps.backward.clone()) {
             self.step(step, arena);
             observe(self.describe(step));
         }
+    }
+
+    /// Packs weights that have changed, and notes how the pass is to be run.
+    fn begin(&mut self, arena: &mut TrainArena, forward: Forward) {
+        if std::mem::take(&mut self.is_stale) {
+            let layers = &self.layers;
+            arena.pool.run(layers.len(), |i, _slot| lock(&layers[i]).set(&self.steps.layers[i], &self.values));
+        }
+        self.statistics = forward.statistics;
+        arena.dropout = forward.dropout;
     }
 
     pub(crate) fn layer(&self, layer: usize) -> MutexGuard<'_, LayerKernels> {
