@@ -1,16 +1,18 @@
 //! `mobilenet bench`: latencies of a network, f32 tensor in to f32 result out.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use mobilenet::kernels::layout::Order;
 use mobilenet::net::weights;
 use mobilenet::run::measure::{latencies_ms, median, peak_rss_bytes};
 use mobilenet::run::program::Options;
-use mobilenet::{Arena, Program};
+use mobilenet::train::{self, TrainOptions};
+use mobilenet::{Arena, Isa, Pool, Program};
 use serde::Serialize;
 
-use crate::args::{MAX_BATCH, Resolution, RunArgs, SpecArgs, seconds};
+use crate::args::{MAX_BATCH, Network, Resolution, RunArgs, SpecArgs, seconds};
 use crate::failure::Failure;
 use crate::print;
 
@@ -19,6 +21,7 @@ use crate::print;
 #[command(after_help = "Examples:
   mobilenet bench mobilenet_v2 --threads 1
   mobilenet bench mobilenet_v3_small --width 0.75 --resolution 160 --batch 8 --json
+  mobilenet bench mobilenet_v2 --train --resolution 32 --total-stride 8 --batch 8 --classes 10 --seconds 1
   mobilenet bench --weights mobilenet_v2.pth --seconds 5")]
 pub struct Bench {
     /// A registered name (see `mobilenet models`), a TOML table or a weights file
@@ -32,6 +35,9 @@ pub struct Bench {
     /// Images in one call
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
+    /// Measure training: a step is forward, loss, backward and an update by SGD with momentum
+    #[arg(long, conflicts_with = "weights")]
+    train: bool,
     /// How long to measure
     #[arg(long, default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
     seconds: f64,
@@ -74,10 +80,40 @@ impl Bench {
         let mut network = self.spec.open(self.model.as_deref(), self.weights.as_deref())?;
         let Resolution { h, w } = self.resolution.unwrap_or(network.size);
         let batch = self.batch as usize;
+        let pool = self.run.pool();
+        let (error, latencies_ms) = if self.train {
+            let options = TrainOptions { isa, ..TrainOptions::default() };
+            let mut bench = train::measure::Bench::new(&network.graph, options, [batch, h, w], &pool)?;
+            (None, bench.latencies_ms(self.seconds))
+        } else {
+            self.inference(&mut network, isa, [batch, h, w], &pool)?
+        };
+        let report = Report {
+            network: network.table.name,
+            width: network.spec.width,
+            resolution: Resolution { h, w }.to_string(),
+            batch,
+            threads: pool.threads(),
+            instruction_set: isa.to_string(),
+            latencies_ms,
+            peak_rss_bytes: peak_rss_bytes(),
+            error,
+        };
+        if self.json { print::json(&report) } else { print::line(report.text()) }
+    }
+
+    /// The golden output's error, where the weights come with one, and latencies.
+    fn inference(
+        &self,
+        network: &mut Network,
+        isa: Isa,
+        [batch, h, w]: [usize; 3],
+        pool: &Arc<Pool>,
+    ) -> Result<(Option<f64>, Vec<f64>), Failure> {
         let params = network.take_params();
         let options = Options { isa, order: Order::Nchw, ..Options::default() };
         let program = Program::compile(&network.graph, params, &options)?;
-        let mut arena = program.arena(batch, h, w, &self.run.pool())?;
+        let mut arena = program.arena(batch, h, w, pool)?;
         let error = match &network.file {
             Some(file) => golden_error(file, &program, &mut arena)?,
             None => None,
@@ -85,18 +121,7 @@ impl Bench {
         if error.is_none() {
             arena.input_mut().iter_mut().enumerate().for_each(|(i, v)| *v = (i % 255) as f32 / 127.0 - 1.0);
         }
-        let report = Report {
-            network: network.table.name,
-            width: network.spec.width,
-            resolution: Resolution { h, w }.to_string(),
-            batch,
-            threads: arena.threads(),
-            instruction_set: isa.to_string(),
-            latencies_ms: latencies_ms(&program, &mut arena, self.seconds),
-            peak_rss_bytes: peak_rss_bytes(),
-            error,
-        };
-        if self.json { print::json(&report) } else { print::line(report.text()) }
+        Ok((error, latencies_ms(&program, &mut arena, self.seconds)))
     }
 }
 

@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod classify;
 mod completions;
+mod eval;
 mod failure;
 mod files;
 mod models;
@@ -14,6 +15,7 @@ mod profile;
 mod run;
 mod summary;
 mod text;
+mod train;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Classify(classify::Classify),
+    Train(train::Train),
+    Eval(eval::Eval),
     Run(run::Run),
     Summary(summary::Summary),
     Models(models::Models),
@@ -41,6 +45,8 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Classify(command) => command.run(),
+        Command::Train(command) => command.run(),
+        Command::Eval(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Summary(command) => command.run(),
         Command::Models(command) => command.run(),

@@ -33,9 +33,11 @@
 //!
 //! Two floors down are the kernels, see [`kernels`].
 
+pub use mobilenet_data as data;
 pub use mobilenet_kernels as kernels;
 pub use mobilenet_net as net;
 pub use mobilenet_run as run;
+pub use mobilenet_train as train;
 
 pub use mobilenet_kernels::{Isa, Pool};
 pub use mobilenet_net::{Graph, Params, Tensor, arch, init};

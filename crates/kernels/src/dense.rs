@@ -69,6 +69,15 @@ impl Dense {
         Dense { tier, inputs, outputs, kernel, panels, bias: pack::bias(outputs, bias, activation), activation }
     }
 
+    /// Replaces the weights (outputs×inputs×kh×kw, row-major) and the bias (empty to leave it), in place.
+    pub fn set(&mut self, weights: &[f32], bias: &[f32]) {
+        let (inputs, taps) = (self.inputs, self.kernel[0] * self.kernel[1]);
+        assert_eq!(weights.len(), self.outputs * inputs * taps, "weights of {}×{inputs}×{taps}", self.outputs);
+        let weight = |o: usize, step: usize| weights[(o * inputs + step % inputs) * taps + step / inputs];
+        pack::fill(&mut self.panels, self.outputs, taps * inputs, self.tier.panel_blocks, weight);
+        self.bias[..bias.len()].copy_from_slice(bias);
+    }
+
     /// Runs the layer.
     ///
     /// # Panics

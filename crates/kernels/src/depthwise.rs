@@ -11,6 +11,7 @@ use crate::isa::{Lanes, Tier};
 use crate::layout::{LANES, blocks};
 use crate::pack;
 use crate::pool::Pool;
+use crate::prologue::{Lanewise, Prologue};
 use crate::split::{Shared, for_each, piece, wanted};
 use crate::window::{Geometry, next_tile};
 
@@ -39,6 +40,10 @@ pub struct Call<'a> {
     /// Where sums over the output's pixels go, for squeeze-and-excite: [`Depthwise::sums`] values,
     /// `[image][block][shard][16]`.
     pub sums: Option<&'a mut [f32]>,
+    /// Applied to the input on its way in.
+    pub prologue: Prologue<'a>,
+    /// At least [`Depthwise::scratch`] values; untouched where the prologue does nothing.
+    pub scratch: &'a mut [f32],
 }
 
 impl Depthwise {
@@ -63,6 +68,40 @@ impl Depthwise {
         }
     }
 
+    /// Replaces the weights (channels×kh×kw, row-major) and the bias (empty to leave it), in place.
+    pub fn set(&mut self, weights: &[f32], bias: &[f32]) {
+        let taps = self.kernel[0] * self.kernel[1];
+        assert_eq!(weights.len(), self.channels * taps, "weights of {}×{taps}", self.channels);
+        pack::fill(&mut self.weights, self.channels, taps, 1, |c, tap| weights[c * taps + tap]);
+        self.bias[..bias.len()].copy_from_slice(bias);
+    }
+
+    /// As [`Depthwise::set`], flipped: at stride 1 the layer then gives the input gradient of the one with `weights`.
+    pub fn set_flipped(&mut self, weights: &[f32]) {
+        let taps = self.kernel[0] * self.kernel[1];
+        assert_eq!(weights.len(), self.channels * taps, "weights of {}×{taps}", self.channels);
+        pack::fill(&mut self.weights, self.channels, taps, 1, |c, tap| weights[c * taps + taps - 1 - tap]);
+    }
+
+    /// Rows of output that a task behind a prologue works on: their input fits the L1 cache with room to spare.
+    fn rows(&self, g: &Geometry) -> usize {
+        const ROWS_BYTES: usize = 24 << 10;
+        let fit = ROWS_BYTES / (g.input[1] * LANES * size_of::<f32>());
+        let reach = (g.kernel[0] - 1) * g.dilation[0];
+        // Few rows would mean to fill most of them twice.
+        (fit.saturating_sub(reach) / g.stride[0]).max(2 * g.kernel[0]).min(g.output[0])
+    }
+
+    /// Values of scratch memory that `threads` threads need for a prologue.
+    pub fn scratch(&self, geometry: &Geometry, threads: usize) -> usize {
+        threads * self.strip(geometry)
+    }
+
+    fn strip(&self, g: &Geometry) -> usize {
+        let rows = (self.rows(g) - 1) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1;
+        rows.min(g.input[0]) * g.input[1] * LANES
+    }
+
     /// Parts of the rows whose sums are kept apart: a number that follows from the layer alone, so that the order of
     /// every sum is the same for any number of threads.
     pub fn shards(&self, output: [usize; 2]) -> usize {
@@ -80,7 +119,7 @@ impl Depthwise {
     /// # Panics
     /// Where a buffer's length does not fit.
     pub fn run(&self, pool: &Pool, call: Call) {
-        let Call { images, geometry, x, y, residual, sums } = call;
+        let Call { images, geometry, x, y, residual, sums, prologue, scratch } = call;
         let [x_len, y_len] = geometry.pixels().map(|pixels| pixels * LANES);
         let count = blocks(self.channels);
         assert_eq!(geometry.kernel, self.kernel, "the layer's kernel");
@@ -90,18 +129,24 @@ impl Depthwise {
         if let Some(s) = &sums {
             assert_eq!(s.len(), self.sums(images, geometry.output), "depthwise sums");
         }
+        let has_prologue = !prologue.is_identity();
+        prologue.check(images, count * LANES);
+        assert!(!has_prologue || scratch.len() >= self.scratch(&geometry, pool.threads()), "scratch for every thread");
+        assert!(!has_prologue || sums.is_none(), "sums go without a prologue");
         let taps = self.kernel[0] * self.kernel[1];
         let parts = match &sums {
             Some(_) => shards,
+            None if has_prologue => geometry.output[0].div_ceil(self.rows(&geometry)),
             None => wanted(pool, images * count * y_len * taps).div_ceil(images * count).min(geometry.output[0]),
         };
         let alone = wanted(pool, images * count * y_len * taps) == 1;
         let y = Shared::new(y);
         let sums = sums.map(Shared::new);
+        let (scratch, strip) = (Shared::new(scratch), self.strip(&geometry));
         let tasks = images * count * parts;
-        let one = |task: usize, _slot: usize| {
+        let one = |task: usize, slot: usize| {
             let (plane, part) = (task / parts, task % parts);
-            let block = plane % count;
+            let (image, block) = (plane / count, plane % count);
             let task = Task {
                 geometry,
                 rows: piece(geometry.output[0], 1, parts, part),
@@ -112,6 +157,8 @@ impl Depthwise {
                 residual: residual.map_or(std::ptr::null(), |r| r[plane * y_len..].as_ptr()),
                 sums: sums.map_or(std::ptr::null_mut(), |s| s.at(task * LANES)),
                 activation: self.activation,
+                prologue: has_prologue.then(|| prologue.at(image * count * LANES, block * LANES)),
+                scratch: scratch.at(slot * strip),
             };
             // SAFETY: the tier was handed out by detection. The plane's pointers lie in buffers whose lengths were
             // checked above; tasks differ in plane or rows, so each writes its own rows of `y` and its own sums.
@@ -133,6 +180,8 @@ pub(crate) struct Task {
     /// Sixteen sums; null where none are wanted.
     sums: *mut f32,
     activation: Activation,
+    prologue: Option<Lanewise>,
+    scratch: *mut f32,
 }
 
 /// # Safety
@@ -142,6 +191,18 @@ pub(crate) unsafe fn task<L: Lanes, const Q: usize>(t: &Task) {
     let g = &t.geometry;
     // SAFETY: the caller's.
     unsafe {
+        let filled;
+        let mut t = t;
+        if let Some(prologue) = t.prologue {
+            let first = g.start(0, t.rows.start).max(0) as usize;
+            let last = g.start(0, t.rows.end - 1) + ((g.kernel[0] - 1) * g.dilation[0]) as isize;
+            let rows = (last + 1).clamp(first as isize, g.input[0] as isize) as usize - first;
+            let line = g.input[1] * LANES;
+            prologue.fill::<L>(0, t.x.add(first * line), t.scratch, rows * g.input[1]);
+            // The rows above the strip do not exist, and are not read.
+            filled = Task { x: t.scratch.wrapping_sub(first * line), rows: t.rows.clone(), ..*t };
+            t = &filled;
+        }
         match (g.kernel, g.stride[1], g.dilation) {
             ([3, 3], 1, [1, 1]) => rows::<L, 3, 1, Q>(t),
             ([3, 3], 2, [1, 1]) => rows::<L, 3, 2, Q>(t),
@@ -251,7 +312,7 @@ unsafe fn tile_any_window<L: Lanes, const Q: usize>(t: &Task, row: usize, column
                 for (q, acc) in acc.iter_mut().enumerate() {
                     let c = left + (q * g.stride[1] + kw * g.dilation[1]) as isize;
                     if c >= 0 && c < g.input[1] as isize {
-                        acc[0] = L::load(t.x.offset((line + c) * LANES as isize)).mul_add(w, acc[0]);
+                        acc[0] = L::load(t.x.wrapping_offset((line + c) * LANES as isize)).mul_add(w, acc[0]);
                     }
                 }
             }

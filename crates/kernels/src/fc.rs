@@ -41,6 +41,21 @@ impl FullyConnected {
         FullyConnected { tier, inputs, outputs, panels, bias: pack::bias(outputs, bias, activation), activation }
     }
 
+    /// Replaces the weights (outputs×inputs, row-major) and the bias (empty to leave it), in place.
+    pub fn set(&mut self, weights: &[f32], bias: &[f32]) {
+        assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.outputs, self.inputs);
+        let inputs = self.inputs;
+        pack::fill(&mut self.panels, self.outputs, inputs, self.tier.panel_blocks, |o, i| weights[o * inputs + i]);
+        self.bias[..bias.len()].copy_from_slice(bias);
+    }
+
+    /// As [`FullyConnected::set`], from the weights of the layer whose input gradient this one gives.
+    pub fn set_transposed(&mut self, weights: &[f32]) {
+        assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.inputs, self.outputs);
+        let outputs = self.outputs;
+        pack::fill(&mut self.panels, outputs, self.inputs, self.tier.panel_blocks, |o, i| weights[i * outputs + o]);
+    }
+
     /// Runs the layer on `images` blocked vectors.
     ///
     /// # Panics

@@ -30,8 +30,8 @@ pub enum Sum<'a> {
 pub struct Backward<'a> {
     /// The prologue.
     pub prologue: Prologue<'a>,
-    /// The gradient of its result, laid out as x.
-    pub gradient: &'a [f32],
+    /// The gradient g of its result, laid out as x; zero where there is none.
+    pub gradient: Option<&'a [f32]>,
     /// A gradient that every pixel of a channel gets besides: what pooling gives back, a value a lane of every image.
     pub spread: Option<&'a [f32]>,
 }
@@ -43,6 +43,8 @@ pub enum Map<'a> {
     Forward(Prologue<'a>, Option<&'a [f32]>),
     /// d · a + x · b + c, with d as in [`Backward`], and a, b, c a value a lane: the gradient of batch norm's input.
     Backward(Backward<'a>, [&'a [f32]; 3]),
+    /// d alone, as in [`Backward`].
+    Through(Backward<'a>),
 }
 
 /// Values that [`sum`] gives for each lane.
@@ -64,9 +66,7 @@ pub fn sum(isa: Isa, pool: &Pool, what: Sum, dims: Dims, x: &[f32], sums: &mut [
         Sum::Moments => (Kind::Moments, Prologue::default(), None, None),
         Sum::Value(prologue) => (Kind::Value, prologue, None, None),
         Sum::GateGradient(prologue, gradient) => (Kind::GateGradient, prologue, Some(gradient), None),
-        Sum::Backward(Backward { prologue, gradient, spread }) => {
-            (Kind::BackwardSums, prologue, Some(gradient), spread)
-        }
+        Sum::Backward(Backward { prologue, gradient, spread }) => (Kind::BackwardSums, prologue, gradient, spread),
     };
     planes(isa, pool, dims, Planes { kind, prologue, x, other: gradient, spread, factors: [None; 3], per_plane }, sums);
 }
@@ -81,8 +81,9 @@ pub fn map(isa: Isa, pool: &Pool, what: Map, dims: Dims, x: &[f32], y: &mut [f32
     let (kind, prologue, other, spread, factors) = match what {
         Map::Forward(prologue, other) => (Kind::Forward, prologue, other, None, [None; 3]),
         Map::Backward(Backward { prologue, gradient, spread }, abc) => {
-            (Kind::Backward, prologue, Some(gradient), spread, abc.map(Some))
+            (Kind::Backward, prologue, gradient, spread, abc.map(Some))
         }
+        Map::Through(Backward { prologue, gradient, spread }) => (Kind::Through, prologue, gradient, spread, [None; 3]),
     };
     planes(isa, pool, dims, Planes { kind, prologue, x, other, spread, factors, per_plane }, y);
 }
@@ -138,6 +139,7 @@ enum Kind {
     BackwardSums,
     Forward,
     Backward,
+    Through,
 }
 
 /// One plane.
@@ -145,7 +147,7 @@ pub(crate) struct Task {
     kind: Kind,
     prologue: Lanewise,
     x: *const f32,
-    /// The gradient, or what is added; may be null in `Forward`.
+    /// The gradient, or what is added; null where it is zero.
     other: *const f32,
     /// Null where there is none.
     spread: *const f32,
@@ -154,89 +156,194 @@ pub(crate) struct Task {
     pixels: usize,
 }
 
+/// Sums of `$n` values over the pixels. Four at once of each: a single sum would wait for its own last step. A macro, since
+/// a closure that is not inlined would lose the instruction set.
+macro_rules! sums {
+    ($lanes:ty, $n:literal, $pixels:expr, |$p:ident| $each:expr) => {{
+        const WAYS: usize = 4;
+        let mut acc = [[<$lanes>::splat(0.0); $n]; WAYS];
+        let whole = $pixels / WAYS * WAYS;
+        for first in (0..whole).step_by(WAYS) {
+            for (way, acc) in acc.iter_mut().enumerate() {
+                let $p = first + way;
+                let values: [$lanes; $n] = $each;
+                for n in 0..$n {
+                    acc[n] = acc[n].add(values[n]);
+                }
+            }
+        }
+        for $p in whole..$pixels {
+            let values: [$lanes; $n] = $each;
+            for n in 0..$n {
+                acc[0][n] = acc[0][n].add(values[n]);
+            }
+        }
+        let [first, second, third, fourth] = acc;
+        let mut out = [<$lanes>::splat(0.0); $n];
+        for n in 0..$n {
+            out[n] = first[n].add(second[n]).add(third[n].add(fourth[n]));
+        }
+        out
+    }};
+}
+
 /// # Safety
 /// The task's pointers cover its plane.
 #[inline(always)]
 pub(crate) unsafe fn task<L: Lanes>(t: &Task) {
-    // SAFETY of all below: the caller's.
-    let f = unsafe { t.prologue.factors::<L>(0) };
-    let x = |p: usize| unsafe { L::load(t.x.add(p * LANES)) };
-    let other = |p: usize| unsafe { L::load(t.other.add(p * LANES)) };
-    let lane = |v: *const f32| unsafe { if v.is_null() { L::splat(0.0) } else { L::load(v) } };
-    let normed = |v: L| v.mul_add(f.scale, f.shift);
-    let store = |at: usize, v: L| unsafe { v.store(t.y.add(at * LANES)) };
-    let activation = t.prologue.activation;
-    let spread = lane(t.spread);
-    match t.kind {
-        Kind::Moments => {
-            let [s, q] = sums(t.pixels, |p| {
-                let v = x(p);
-                [v, v.mul(v)]
-            });
-            store(0, s);
-            store(1, q);
-        }
-        Kind::Value => {
-            let [s] = sums(t.pixels, |p| [apply(activation, normed(x(p)))]);
-            store(0, s.mul(f.gate));
-        }
-        Kind::GateGradient => {
-            let [s] = sums(t.pixels, |p| [apply(activation, normed(x(p))).mul(other(p))]);
-            store(0, s);
-        }
-        Kind::BackwardSums => {
-            let [s, q] = sums(t.pixels, |p| {
-                let v = x(p);
-                let d = back(activation, &f, v, other(p), spread);
-                [d, d.mul(v)]
-            });
-            store(0, s);
-            store(1, q);
-        }
-        Kind::Forward => {
-            for p in 0..t.pixels {
-                let v = apply(activation, normed(x(p))).mul(f.gate);
-                store(p, if t.other.is_null() { v } else { v.add(other(p)) });
-            }
-        }
-        Kind::Backward => {
-            let [a, b, c] = t.factors.map(lane);
-            for p in 0..t.pixels {
-                let v = x(p);
-                store(p, back(activation, &f, v, other(p), spread).mul_add(a, v.mul_add(b, c)));
-            }
+    // A loop for each common activation, so that none decides at every pixel.
+    // SAFETY: the caller's.
+    unsafe {
+        match t.prologue.activation {
+            Activation::Linear => Plane::<L, Linear>::new(t, Linear).run(),
+            Activation::Relu => Plane::<L, Relu>::new(t, Relu).run(),
+            Activation::Relu6 => Plane::<L, Relu6>::new(t, Relu6).run(),
+            Activation::HSwish => Plane::<L, HSwish>::new(t, HSwish).run(),
+            rare => Plane::<L, Rare>::new(t, Rare(rare)).run(),
         }
     }
 }
 
-/// (g · gate + spread) · activation′(x · scale + shift).
-#[inline(always)]
-fn back<L: Lanes>(activation: Activation, f: &Factors<L>, x: L, g: L, spread: L) -> L {
-    let g = g.mul_add(f.gate, spread);
-    if activation == Activation::Linear { g } else { g.mul(derivative(activation, x.mul_add(f.scale, f.shift))) }
+/// An activation as a type.
+trait Function: Copy {
+    fn value<L: Lanes>(self, x: L) -> L;
+    fn slope<L: Lanes>(self, x: L) -> L;
 }
 
-/// Sums of `N` values over the pixels. Four at once of each: a single sum would wait for its own last step.
-#[inline(always)]
-fn sums<L: Lanes, const N: usize>(pixels: usize, each: impl Fn(usize) -> [L; N]) -> [L; N] {
-    const WAYS: usize = 4;
-    let zero = L::splat(0.0);
-    let mut acc = [[zero; N]; WAYS];
-    let whole = pixels / WAYS * WAYS;
-    for first in (0..whole).step_by(WAYS) {
-        for (way, acc) in acc.iter_mut().enumerate() {
-            let values = each(first + way);
-            for n in 0..N {
-                acc[n] = acc[n].add(values[n]);
+macro_rules! functions {
+    ($($name:ident)*) => {
+        $(
+            #[derive(Clone, Copy)]
+            struct $name;
+
+            impl Function for $name {
+                #[inline(always)]
+                fn value<L: Lanes>(self, x: L) -> L {
+                    apply(Activation::$name, x)
+                }
+
+                #[inline(always)]
+                fn slope<L: Lanes>(self, x: L) -> L {
+                    derivative(Activation::$name, x)
+                }
+            }
+        )*
+    };
+}
+functions!(Linear Relu Relu6 HSwish);
+
+#[derive(Clone, Copy)]
+struct Rare(Activation);
+
+impl Function for Rare {
+    #[inline(always)]
+    fn value<L: Lanes>(self, x: L) -> L {
+        apply(self.0, x)
+    }
+
+    #[inline(always)]
+    fn slope<L: Lanes>(self, x: L) -> L {
+        derivative(self.0, x)
+    }
+}
+
+/// A task with its factors in registers.
+struct Plane<'a, L, F> {
+    t: &'a Task,
+    f: Factors<L>,
+    spread: L,
+    function: F,
+}
+
+// SAFETY of all methods: the task's pointers cover its plane.
+impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
+    #[inline(always)]
+    unsafe fn new(t: &'a Task, function: F) -> Plane<'a, L, F> {
+        unsafe { Plane { t, f: t.prologue.factors::<L>(0), spread: Self::lane(t.spread), function } }
+    }
+
+    /// A value a lane; zero where there is none.
+    #[inline(always)]
+    unsafe fn lane(v: *const f32) -> L {
+        unsafe { if v.is_null() { L::splat(0.0) } else { L::load(v) } }
+    }
+
+    #[inline(always)]
+    unsafe fn x(&self, p: usize) -> L {
+        unsafe { L::load(self.t.x.add(p * LANES)) }
+    }
+
+    #[inline(always)]
+    unsafe fn other(&self, p: usize) -> L {
+        unsafe { if self.t.other.is_null() { L::splat(0.0) } else { L::load(self.t.other.add(p * LANES)) } }
+    }
+
+    #[inline(always)]
+    unsafe fn store(&self, at: usize, v: L) {
+        unsafe { v.store(self.t.y.add(at * LANES)) }
+    }
+
+    #[inline(always)]
+    fn activated(&self, x: L) -> L {
+        self.function.value(x.mul_add(self.f.scale, self.f.shift))
+    }
+
+    /// d = (g · gate + spread) · activation′(x · scale + shift).
+    #[inline(always)]
+    unsafe fn back(&self, p: usize, x: L) -> L {
+        let g = unsafe { self.other(p) }.mul_add(self.f.gate, self.spread);
+        g.mul(self.function.slope(x.mul_add(self.f.scale, self.f.shift)))
+    }
+
+    #[inline(always)]
+    unsafe fn run(&self) {
+        let pixels = self.t.pixels;
+        unsafe {
+            match self.t.kind {
+                Kind::Moments => {
+                    let [s, q] = sums!(L, 2, pixels, |p| {
+                        let v = self.x(p);
+                        [v, v.mul(v)]
+                    });
+                    self.store(0, s);
+                    self.store(1, q);
+                }
+                Kind::Value => {
+                    let [s] = sums!(L, 1, pixels, |p| [self.activated(self.x(p))]);
+                    self.store(0, s.mul(self.f.gate));
+                }
+                Kind::GateGradient => {
+                    let [s] = sums!(L, 1, pixels, |p| [self.activated(self.x(p)).mul(self.other(p))]);
+                    self.store(0, s);
+                }
+                Kind::BackwardSums => {
+                    let [s, q] = sums!(L, 2, pixels, |p| {
+                        let v = self.x(p);
+                        let d = self.back(p, v);
+                        [d, d.mul(v)]
+                    });
+                    self.store(0, s);
+                    self.store(1, q);
+                }
+                Kind::Forward => {
+                    for p in 0..pixels {
+                        self.store(p, self.activated(self.x(p)).mul_add(self.f.gate, self.other(p)));
+                    }
+                }
+                Kind::Through => {
+                    for p in 0..pixels {
+                        self.store(p, self.back(p, self.x(p)));
+                    }
+                }
+                Kind::Backward => {
+                    let [a, b, c] =
+                        [Self::lane(self.t.factors[0]), Self::lane(self.t.factors[1]), Self::lane(self.t.factors[2])];
+                    for p in 0..pixels {
+                        let v = self.x(p);
+                        self.store(p, self.back(p, v).mul_add(a, v.mul_add(b, c)));
+                    }
+                }
             }
         }
     }
-    for p in whole..pixels {
-        let values = each(p);
-        for n in 0..N {
-            acc[0][n] = acc[0][n].add(values[n]);
-        }
-    }
-    let [first, second, third, fourth] = acc;
-    std::array::from_fn(|n| first[n].add(second[n]).add(third[n].add(fourth[n])))
 }

@@ -16,6 +16,18 @@ pub(crate) fn panels(
     weight: impl Fn(usize, usize) -> f32,
 ) -> AlignedBuf {
     let mut packed = AlignedBuf::zeroed(blocks(outputs) * LANES * steps);
+    fill(&mut packed, outputs, steps, panel_blocks, weight);
+    packed
+}
+
+/// As [`panels`], into panels of the same sizes.
+pub(crate) fn fill(
+    packed: &mut [f32],
+    outputs: usize,
+    steps: usize,
+    panel_blocks: usize,
+    weight: impl Fn(usize, usize) -> f32,
+) {
     for (panel, first) in (0..blocks(outputs)).step_by(panel_blocks).enumerate() {
         let width = panel_blocks.min(blocks(outputs) - first) * LANES;
         let start = panel * panel_blocks * LANES * steps;
@@ -25,7 +37,6 @@ pub(crate) fn panels(
             }
         }
     }
-    packed
 }
 
 /// The bias of every lane, with the activation's padding beyond the last channel. An empty bias is zero.

@@ -23,6 +23,16 @@ impl Geometry {
         [self.input[0] * self.input[1], self.output[0] * self.output[1]]
     }
 
+    /// The window that leads from the output's gradient to the input's, at stride 1, for flipped weights.
+    ///
+    /// # Panics
+    /// At another stride.
+    pub fn transposed(&self) -> Geometry {
+        assert_eq!(self.stride, [1; 2], "the way back through a stride is no window");
+        let before = |i: usize| (self.kernel[i] - 1) * self.dilation[i] - self.before[i];
+        Geometry { input: self.output, output: self.input, before: [before(0), before(1)], ..*self }
+    }
+
     /// The taps of `axis` that lie inside the input for output `at`.
     pub(crate) fn taps(&self, axis: usize, at: usize) -> std::ops::Range<usize> {
         let (start, dilation) = ((at * self.stride[axis]) as isize - self.before[axis] as isize, self.dilation[axis]);

@@ -192,7 +192,7 @@ proptest! {
         let lanes = abc.each_ref().map(|v| blocked(v, Dims { n: 1, ..lane }));
         let (bx, bg, bs, bo) = (blocked(&x, dims), blocked(&gradient, dims), blocked(&spread, lane), blocked(&other, dims));
         let prologue = parts.prologue(activation);
-        let backward = Backward { prologue, gradient: &bg, spread: Some(&bs) };
+        let backward = Backward { prologue, gradient: Some(&bg), spread: Some(&bs) };
         let pool = Pool::new(2);
         for isa in Isa::available() {
             let sum = |what: Sum, values: usize| {

@@ -81,7 +81,7 @@ proptest! {
             layer.run(&pool, depthwise::Call {
                 images: n, geometry: g, x: &x, y: &mut y,
                 residual: with_residual.then_some(&residual[..]),
-                sums: with_sums.then_some(&mut sums[..]),
+                sums: with_sums.then_some(&mut sums[..]), prologue: Prologue::default(), scratch: &mut [],
             });
             assert_close("depthwise", isa, &y, out, &want);
             if with_sums {
@@ -267,7 +267,16 @@ fn bits_are_equal_for_any_number_of_threads() {
                 let mut sums = vec![0.0; depth.sums(1, g.output)];
                 depth.run(
                     &pool,
-                    depthwise::Call { images: 1, geometry: g, x: &x, y: &mut y, residual: None, sums: Some(&mut sums) },
+                    depthwise::Call {
+                        images: 1,
+                        geometry: g,
+                        x: &x,
+                        y: &mut y,
+                        residual: None,
+                        sums: Some(&mut sums),
+                        prologue: Prologue::default(),
+                        scratch: &mut [],
+                    },
                 );
                 let mut z = vec![0.0; Dims { c: 160, ..dims }.blocked_len()];
                 let call = pointwise::Call {

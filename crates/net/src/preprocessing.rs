@@ -1,10 +1,12 @@
 //! How a photo becomes the tensor that a set of weights was trained on. It belongs to the weights, not to the graph.
 
+use serde::{Deserialize, Serialize};
+
 use crate::graph::Padding;
 use crate::names::Origin;
 
 /// From a photo of any size to a normalised tensor, as data. `mobilenet_run::preprocess` carries it out.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// How the photo is brought near the network's size.
     pub resize: Resize,
@@ -21,7 +23,8 @@ pub struct Preprocessing {
 }
 
 /// How a photo is brought near the network's size.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Resize {
     /// The short side to so many pixels, the long one in proportion; then the middle is cut out. torchvision, timm.
     ShortSide(usize),
@@ -33,7 +36,8 @@ pub enum Resize {
 }
 
 /// A filter that resizes as Pillow does: widened by the factor when shrinking, so that nothing aliases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Filter {
     /// A triangle, one pixel to either side.
     #[default]
@@ -55,6 +59,19 @@ const CLASSES_WITH_BACKGROUND: usize = 1001;
 const RESOLUTION: usize = 224;
 
 impl Preprocessing {
+    /// What came from a file, unless a size is zero or enormous or a deviation divides by zero.
+    pub fn checked(self) -> Option<Preprocessing> {
+        let is_size = |pixels: &usize| (1..=8192).contains(pixels);
+        let resize = match self.resize {
+            Resize::ShortSide(pixels) => is_size(&pixels),
+            Resize::Squash => true,
+            Resize::CentralFraction(fraction) => fraction > 0.0 && fraction <= 1.0,
+        };
+        let finite = self.mean.iter().chain(&self.std).all(|v| v.is_finite());
+        let fits = resize && finite && self.size.iter().all(is_size) && self.std.iter().all(|&v| v > 0.0);
+        fits.then_some(self)
+    }
+
     /// What the weights' origin does to a photo. `resolution` is the size that the weights were trained for, where the
     /// file gives one.
     ///

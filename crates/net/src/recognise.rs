@@ -50,6 +50,8 @@ pub struct Recognised {
     pub spec: Spec,
     /// How photos become its input.
     pub preprocessing: Preprocessing,
+    /// Names of the classes, where the file has them.
+    pub labels: Option<Vec<String>>,
     /// What could not be known, a line each for the user to see.
     pub guesses: Vec<String>,
 }
@@ -60,11 +62,15 @@ pub struct Recognised {
 /// # Errors
 /// Where the names are of no known library, fit no network at all, or the metadata is nonsense.
 pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<Recognised, Error> {
+    let says = Says { path, params };
     let hints = Hints::read(path, params, overrides)?;
     let origin = Origin::find(|name| params.tensors.contains_key(name)).ok_or_else(|| unknown(path, params))?;
     let table = match &overrides.table {
         Some(table) => table.clone(),
-        None => closest_table(path, params, origin)?,
+        None => match params.metadata.get("table") {
+            Some(table) => Table::from_toml(table).map_err(|e| Error::format(path, format!("its table: {e}")))?,
+            None => closest_table(path, params, origin)?,
+        },
     };
     let mut guesses = Vec::new();
     let padding = hints.padding.unwrap_or_else(|| guess_padding(path, origin, &mut guesses));
@@ -73,7 +79,7 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
         padding,
         bn_epsilon,
         output_stride: overrides.output_stride.unwrap_or(32),
-        total_stride: overrides.total_stride.unwrap_or(32),
+        total_stride: overrides.total_stride.or(hints.total_stride).unwrap_or(32),
         activation: overrides.activation,
         ..Spec::default()
     };
@@ -81,8 +87,17 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
     if let Some(width) = hints.width.filter(|&width| width != spec.width) {
         guesses.push(format!("width: {:?} by the shapes, although the metadata says {width:?}", spec.width));
     }
-    let preprocessing = Preprocessing::for_origin(origin, spec.padding, spec.classes, hints.resolution);
-    Ok(Recognised { origin, table, spec, preprocessing, guesses })
+    let preprocessing = match says.json("preprocessing")? {
+        Some(preprocessing) => Preprocessing::checked(preprocessing)
+            .ok_or_else(|| Error::format(path, "its preprocessing has sizes or deviations that are none"))?,
+        None => Preprocessing::for_origin(origin, spec.padding, spec.classes, hints.resolution),
+    };
+    let labels: Option<Vec<String>> = says.json("labels")?;
+    if let Some(labels) = labels.as_ref().filter(|l| l.len() != spec.classes) {
+        let reason = format!("it names {} classes and has {}", labels.len(), spec.classes);
+        return Err(Error::format(path, reason));
+    }
+    Ok(Recognised { origin, table, spec, preprocessing, labels, guesses })
 }
 
 /// What the user or the metadata says beside the shapes.
@@ -92,6 +107,7 @@ struct Hints {
     padding: Option<Padding>,
     bn_epsilon: Option<f32>,
     resolution: Option<usize>,
+    total_stride: Option<usize>,
 }
 
 impl Hints {
@@ -109,6 +125,7 @@ impl Hints {
             bn_epsilon: or_else(overrides.bn_epsilon, || {
                 says.value("bn_epsilon", |&e: &f32| e > 0.0 && e <= 1.0, "a number above 0, at most 1")
             })?,
+            total_stride: says.value("total_stride", |s| [32, 16, 8].contains(s), "32, 16 or 8")?,
             resolution: says.value("resolution", |r| (1..=8192).contains(r), "1 to 8192 pixels")?,
         })
     }
@@ -125,6 +142,13 @@ struct Says<'a> {
 }
 
 impl Says<'_> {
+    /// The value of `key`, which is JSON, where there is one.
+    fn json<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let Some(text) = self.params.metadata.get(key) else { return Ok(None) };
+        let value = serde_json::from_str(text);
+        value.map(Some).map_err(|e| Error::format(self.path, format!("its metadata's {key}: {e}")))
+    }
+
     /// The value of `key`, where there is one.
     fn value<T: FromStr>(&self, key: &str, valid: impl Fn(&T) -> bool, rule: &str) -> Result<Option<T>, Error> {
         let Some(text) = self.params.metadata.get(key) else { return Ok(None) };

@@ -1,28 +1,26 @@
-//! The memory of one running program: sizes, and a single buffer in which all values have their planned place.
+//! The memory of one running program, and the sizes that its steps need.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use mobilenet_kernels::aligned::{ALIGNMENT, AlignedBuf};
 use mobilenet_kernels::layout::blocked_len;
 use mobilenet_kernels::{Geometry, Pool};
 use mobilenet_net::error::Error;
 use mobilenet_net::graph::{Shape, Shapes, Window};
 
-use crate::compile::{Form, Kernel, Value, ValueId};
-use crate::plan::{Lifetime, plan};
+use crate::compile::{Form, Kernel, Value};
+use crate::memory::{Memory, ValueId};
+use crate::plan::Lifetime;
 use crate::program::Program;
 
 /// Memory of a program for one batch size and resolution. Made by [`Program::arena`].
 pub struct Arena {
-    /// Accessed through `read` and `write` only.
-    memory: SharedMemory,
-    values: Vec<Range<usize>>,
-    scratch: Range<usize>,
+    pub(crate) memory: Memory,
+    /// Behind the program's values.
+    pub(crate) scratch: ValueId,
     input: ValueId,
     input_shape: Shape,
     outputs: Vec<(String, ValueId, Shape)>,
-    pub(crate) steps: Vec<StepSizes>,
+    pub(crate) steps: Arc<[StepSizes]>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) identity: Arc<()>,
 }
@@ -40,25 +38,11 @@ pub(crate) struct StepSizes {
     pub reads_plain: bool,
 }
 
-struct SharedMemory {
-    /// Keeps the memory alive; all access goes through `start`.
-    _buf: AlignedBuf,
-    start: *mut f32,
-}
-
-// SAFETY: the memory is owned, and `Arena` hands it out by its own rules.
-unsafe impl Send for SharedMemory {}
-// SAFETY: through `&Arena` only `pub(crate)` functions reach it; `Program::run` holds `&mut Arena`.
-unsafe impl Sync for SharedMemory {}
-
-/// Alignment of every value, in `f32`.
-const ALIGN: usize = ALIGNMENT / size_of::<f32>();
-
 impl Arena {
     pub(crate) fn new(program: &Program, n: usize, h: usize, w: usize, pool: &Arc<Pool>) -> Result<Arena, Error> {
         let shapes = program.graph.infer(n, h, w)?;
         let compiled = &program.compiled;
-        let steps: Vec<StepSizes> = compiled
+        let steps: Arc<[StepSizes]> = compiled
             .steps
             .iter()
             .map(|s| StepSizes {
@@ -69,24 +53,21 @@ impl Arena {
             })
             .collect();
         let lens: Vec<usize> = compiled.values.iter().map(|v| value_len(program, v, &shapes)).collect();
-        let (values, total) = plan(&lifetimes(program, &lens), ALIGN);
         let scratch = compiled.steps.iter().filter(|s| s.gate.is_some()).map(|s| match &s.kernel {
             Kernel::Pointwise(layer) => layer.scratch(pool.threads()),
             _ => 0,
         });
-        let scratch_start = total.next_multiple_of(ALIGN);
-        let scratch = scratch_start..scratch_start + scratch.max().unwrap_or(0);
-        let bytes = scratch.end.saturating_mul(size_of::<f32>());
-        let mut buf = AlignedBuf::try_zeroed(scratch.end).ok_or(Error::Memory { n, h, w, bytes })?;
+        let scratch = Lifetime { len: scratch.max().unwrap_or(0), first: 0, last: compiled.steps.len() };
+        let mut values = lifetimes(program, &lens);
+        values.push(scratch);
         let outputs =
             compiled.outputs.iter().map(|(name, value)| (name.clone(), *value, shapes[compiled.values[*value].node]));
         Ok(Arena {
             input: compiled.input,
             input_shape: shapes[compiled.values[compiled.input].node],
             outputs: outputs.collect(),
-            memory: SharedMemory { start: buf.as_mut_ptr(), _buf: buf },
-            values,
-            scratch,
+            memory: Memory::new(&values).map_err(|bytes| Error::Memory { n, h, w, bytes })?,
+            scratch: lens.len(),
             steps,
             pool: pool.clone(),
             identity: program.identity.clone(),
@@ -95,8 +76,7 @@ impl Arena {
 
     /// Where the input goes, in the order of axes that the program was compiled for. Runs leave it as it is.
     pub fn input_mut(&mut self) -> &mut [f32] {
-        // SAFETY: `&mut self` makes this the only borrow.
-        unsafe { self.write(self.input) }
+        self.memory.write(self.input)
     }
 
     /// The input's shape.
@@ -107,7 +87,7 @@ impl Arena {
     /// The last run's result of the output or tap `name`, in the program's order of axes; `None` where the program was
     /// not compiled for it.
     pub fn output(&self, name: &str) -> Option<&[f32]> {
-        self.outputs.iter().find(|(n, ..)| n == name).map(|(_, value, _)| self.read(*value))
+        self.outputs.iter().find(|(n, ..)| n == name).map(|(_, value, _)| self.memory.read(*value))
     }
 
     /// Names and shapes of all outputs.
@@ -122,55 +102,23 @@ impl Arena {
 
     /// Bytes of memory that the arena takes.
     pub fn bytes(&self) -> usize {
-        self.scratch.end * size_of::<f32>()
+        self.memory.bytes()
     }
+}
 
-    pub(crate) fn read(&self, value: ValueId) -> &[f32] {
-        self.slice(&self.values[value])
-    }
-
-    /// # Safety
-    /// Nothing else of this value's memory is borrowed.
-    #[expect(clippy::mut_from_ref, reason = "values are disjoint parts of one buffer; the caller vouches for it")]
-    pub(crate) unsafe fn write(&self, value: ValueId) -> &mut [f32] {
-        // SAFETY: the caller's.
-        unsafe { self.slice_mut(&self.values[value]) }
-    }
-
-    /// # Safety
-    /// The scratch is not borrowed elsewhere.
-    #[expect(clippy::mut_from_ref, reason = "as `write`")]
-    pub(crate) unsafe fn scratch(&self) -> &mut [f32] {
-        // SAFETY: the caller's.
-        unsafe { self.slice_mut(&self.scratch) }
-    }
-
-    fn slice(&self, range: &Range<usize>) -> &[f32] {
-        // SAFETY: the plan's ranges lie inside the buffer, which is initialised.
-        unsafe { std::slice::from_raw_parts(self.memory.start.add(range.start), range.len()) }
-    }
-
-    #[expect(clippy::mut_from_ref, reason = "as `write`")]
-    unsafe fn slice_mut(&self, range: &Range<usize>) -> &mut [f32] {
-        // SAFETY: as in `slice`; the caller vouches for uniqueness.
-        unsafe { std::slice::from_raw_parts_mut(self.memory.start.add(range.start), range.len()) }
+/// The window of a step between two shapes.
+fn geometry(kernel: &Kernel, input: Shape, output: Shape) -> Geometry {
+    match kernel {
+        Kernel::Dense(_, window) | Kernel::Depthwise(_, window) | Kernel::Pool(_, window) => {
+            window_geometry(*window, input, output)
+        }
+        _ => window_geometry(Window::square(1, 1, 1, Default::default()), input, input),
     }
 }
 
 /// The kernels' form of a window between two shapes.
-fn geometry(kernel: &Kernel, input: Shape, output: Shape) -> Geometry {
-    let (Kernel::Dense(_, window) | Kernel::Depthwise(_, window) | Kernel::Pool(_, window)) = kernel else {
-        let size = [input.h, input.w];
-        return Geometry {
-            input: size,
-            output: size,
-            kernel: [1; 2],
-            stride: [1; 2],
-            dilation: [1; 2],
-            before: [0; 2],
-        };
-    };
-    let Window { kernel, stride, dilation, padding } = *window;
+pub fn window_geometry(window: Window, input: Shape, output: Shape) -> Geometry {
+    let Window { kernel, stride, dilation, padding } = window;
     let before = |i: usize, size: usize| padding.amount(size, kernel[i], stride[i], dilation[i]).0;
     Geometry {
         input: [input.h, input.w],

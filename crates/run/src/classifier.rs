@@ -114,10 +114,11 @@ impl Classifier {
         }
         let preprocessing = options.preprocessing.over(recognised.preprocessing);
         let classes = recognised.spec.classes - usize::from(preprocessing.background_class);
-        let labels = match &options.labels {
-            Some(file) => Labels::from_file(file, classes)?,
-            None if classes == 1000 && recognised.origin != Origin::Ours => Labels::imagenet(),
-            None => Labels::numbered(classes),
+        let labels = match (&options.labels, &recognised.labels) {
+            (Some(file), _) => Labels::from_file(file, classes)?,
+            (None, Some(names)) => Labels::new(names.clone()),
+            (None, None) if classes == 1000 && recognised.origin != Origin::Ours => Labels::imagenet(),
+            (None, None) => Labels::numbered(classes),
         };
         let program = Program::compile(&graph, params, &Options { isa: Isa::from_env()?, ..Options::default() })?;
         let pool = Arc::new(Pool::new(options.threads.unwrap_or_else(cpu::default_threads)));

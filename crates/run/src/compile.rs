@@ -14,8 +14,7 @@ use mobilenet_net::error::Error;
 use mobilenet_net::graph::{Activation as NetActivation, Graph, NodeId, Op, PoolKind, Role, Window};
 use mobilenet_net::tensor::{Params, Tensor};
 
-/// Index of a value: something that a step writes and later ones read.
-pub(crate) type ValueId = usize;
+use crate::memory::ValueId;
 
 /// How a value lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,7 +336,8 @@ fn is_pointwise(window: Window) -> bool {
     window.kernel == [1, 1] && window.stride == [1, 1]
 }
 
-fn kernel_activation(activation: NetActivation) -> Activation {
+/// An activation in the kernels' words.
+pub fn kernel_activation(activation: NetActivation) -> Activation {
     match activation {
         NetActivation::Relu => Activation::Relu,
         NetActivation::Relu6 => Activation::Relu6,

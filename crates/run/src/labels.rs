@@ -42,6 +42,11 @@ impl Labels {
         Labels(IMAGENET.lines().map(str::to_owned).collect())
     }
 
+    /// These names.
+    pub fn new(names: Vec<String>) -> Labels {
+        Labels(names)
+    }
+
     /// `class 0`, `class 1` and so on, for networks whose classes have no known names.
     pub fn numbered(classes: usize) -> Labels {
         Labels((0..classes).map(|class| format!("class {class}")).collect())

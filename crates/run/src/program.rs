@@ -11,6 +11,7 @@ use mobilenet_net::tensor::Params;
 
 use crate::arena::{Arena, StepSizes};
 use crate::compile::{Compiled, Kernel, Step, compile};
+use crate::memory::Memory;
 
 /// What a program is compiled for.
 #[derive(Clone, Debug)]
@@ -121,7 +122,8 @@ impl Program {
     /// Where `arena` is another program's.
     pub fn run(&self, arena: &mut Arena) {
         self.check(arena);
-        for (step, sizes) in self.compiled.steps.iter().zip(&arena.steps) {
+        let sizes = arena.steps.clone();
+        for (step, sizes) in self.compiled.steps.iter().zip(&*sizes) {
             self.step(step, sizes, arena);
         }
     }
@@ -132,10 +134,11 @@ impl Program {
     /// Where `arena` is another program's.
     pub fn run_observed(&self, arena: &mut Arena, mut observe: impl FnMut(Observed)) {
         self.check(arena);
-        for (i, (step, sizes)) in self.compiled.steps.iter().zip(&arena.steps).enumerate() {
+        let sizes = arena.steps.clone();
+        for (i, (step, sizes)) in self.compiled.steps.iter().zip(&*sizes).enumerate() {
             self.step(step, sizes, arena);
             let is_blocked = !matches!(step.kernel, Kernel::ToPlain);
-            observe(Observed { step: i, output: arena.read(step.output), shape: sizes.output, is_blocked });
+            observe(Observed { step: i, output: arena.memory.read(step.output), shape: sizes.output, is_blocked });
         }
     }
 
@@ -143,13 +146,18 @@ impl Program {
         assert!(Arc::ptr_eq(&self.identity, &arena.identity), "the arena belongs to another program");
     }
 
-    fn step(&self, step: &Step, sizes: &StepSizes, arena: &Arena) {
-        let pool: &Pool = &arena.pool;
-        let x = arena.read(step.inputs[0]);
-        // SAFETY: the plan gave the output memory of its own for as long as any value that this step reads is alive,
-        // and only one step of an arena runs at a time.
-        let y = unsafe { arena.write(step.output) };
-        let residual = step.residual.map(|v| arena.read(v));
+    fn step(&self, step: &Step, sizes: &StepSizes, arena: &mut Arena) {
+        let Arena { memory, pool, scratch, .. } = arena;
+        let pool: &Pool = pool;
+        if let Kernel::Concat = step.kernel {
+            return self.concat(step, sizes, memory);
+        }
+        let second = step.inputs.get(1).copied();
+        let ([y, sums, scratch], [x, other, residual, gate]) = memory.parts(
+            [Some(step.output), step.sums, Some(*scratch)],
+            [Some(step.inputs[0]), second, step.residual, step.gate],
+        );
+        let residual: Option<&[f32]> = step.residual.map(|_| residual);
         let StepSizes { input, output, geometry, .. } = *sizes;
         let planes = input.n * layout::blocks(input.c);
         let order = self.order;
@@ -159,16 +167,14 @@ impl Program {
                 layer.run(pool, dense::Call { images: input.n, geometry, source, x, y, residual });
             }
             Kernel::Pointwise(layer) => {
-                let prologue = Prologue { gate: step.gate.map(|v| arena.read(v)), ..Prologue::default() };
-                // SAFETY: the scratch is no value's memory, and only this step uses it now.
-                let scratch = unsafe { arena.scratch() };
+                let prologue = Prologue { gate: step.gate.map(|_| gate), ..Prologue::default() };
                 let (images, pixels) = (input.n, input.h * input.w);
                 layer.run(pool, pointwise::Call { images, pixels, x, y, residual, prologue, scratch });
             }
             Kernel::Depthwise(layer, _) => {
-                // SAFETY: as for the output.
-                let sums = step.sums.map(|v| unsafe { arena.write(v) });
-                layer.run(pool, depthwise::Call { images: input.n, geometry, x, y, residual, sums });
+                let sums = step.sums.map(|_| sums);
+                let (prologue, scratch) = (Prologue::default(), &mut []);
+                layer.run(pool, depthwise::Call { images: input.n, geometry, x, y, residual, sums, prologue, scratch });
             }
             Kernel::FullyConnected(layer) => layer.run(pool, input.n, x, y),
             Kernel::GlobalAverage => pool2d::global_average(self.isa, pool, planes, input.h * input.w, x, y),
@@ -182,28 +188,31 @@ impl Program {
                 elementwise::run(self.isa, pool, operation, dims(input), x, y);
             }
             Kernel::Add => {
-                let operation = elementwise::Operation::Add(arena.read(step.inputs[1]));
+                let operation = elementwise::Operation::Add(other);
                 elementwise::run(self.isa, pool, operation, dims(input), x, y);
             }
             Kernel::Gate => {
-                let operation = elementwise::Operation::Gate(arena.read(step.inputs[1]));
+                let operation = elementwise::Operation::Gate(other);
                 elementwise::run(self.isa, pool, operation, dims(input), x, y);
             }
-            Kernel::Concat => {
-                y.fill(0.0);
-                let mut at = 0;
-                for &value in &step.inputs {
-                    let c = self.graph[self.compiled.values[value].node].channels;
-                    let part = layout::Dims { c, ..dims(output) };
-                    elementwise::copy_channels(arena.read(value), part, y, output.c, at);
-                    at += c;
-                }
-            }
+            Kernel::Concat => unreachable!("handled above"),
             Kernel::Resize { align_corners } => {
                 resize::bilinear(pool, planes, [input.h, input.w], [output.h, output.w], *align_corners, x, y);
             }
             Kernel::ToBlocked => to_blocked(x, dims(input), order, y),
             Kernel::ToPlain => from_blocked(x, dims(output), order, y),
+        }
+    }
+
+    /// One input behind another along the channels.
+    fn concat(&self, step: &Step, sizes: &StepSizes, memory: &mut Memory) {
+        memory.write(step.output).fill(0.0);
+        let mut at = 0;
+        for &value in &step.inputs {
+            let c = self.graph[self.compiled.values[value].node].channels;
+            let ([y], [x]) = memory.parts([Some(step.output)], [Some(value)]);
+            elementwise::copy_channels(x, layout::Dims { c, ..dims(sizes.output) }, y, sizes.output.c, at);
+            at += c;
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use mobilenet_kernels::layout::Dims;
 use mobilenet_kernels::pool2d::Kind;
-use mobilenet_kernels::{Activation, Geometry, reference};
+use mobilenet_kernels::{Activation, reference};
 use mobilenet_net::error::Error;
-use mobilenet_net::graph::{Activation as NetActivation, Graph, NodeId, Op, Padding, PoolKind, Role, Shape, Window};
+use mobilenet_net::graph::{Graph, NodeId, Op, Padding, PoolKind, Role, Shape, Window};
 use mobilenet_net::tensor::Params;
+
+use crate::arena::window_geometry;
+use crate::compile::kernel_activation;
 
 /// Every node's result, in NCHW, for an input of `n` images of `h`×`w` pixels.
 ///
@@ -33,7 +36,7 @@ pub fn run(
         let layer = |groups: usize, window: Window, bias: bool| -> Result<Vec<f32>, Error> {
             let (x, shape) = of(0);
             let (weights, bias) = (parameter(Role::Weight)?, optional(bias)?);
-            let g = geometry(window, shape, out);
+            let g = window_geometry(window, shape, out);
             Ok(reference::convolution(n, [shape.c, out.c], groups, &g, x, &weights, &bias, Activation::Linear))
         };
         let result = match node.op {
@@ -55,7 +58,7 @@ pub fn run(
             Op::GlobalAveragePool => reference::global_average(of(0).1.h * of(0).1.w, of(0).0),
             Op::Pool { kind, window } => {
                 let kind = if kind == PoolKind::Max { Kind::Max } else { Kind::Average };
-                reference::pool(kind, n * out.c, &geometry(window, of(0).1, out), of(0).0)
+                reference::pool(kind, n * out.c, &window_geometry(window, of(0).1, out), of(0).0)
             }
             Op::Dropout { .. } => of(0).0.to_vec(),
             Op::Add => of(0).0.iter().zip(of(1).0).map(|(a, b)| a + b).collect(),
@@ -83,28 +86,4 @@ fn concat(n: usize, inputs: &[NodeId], results: &[Vec<f32>]) -> Vec<f32> {
         all[i * len..(i + 1) * len].to_vec()
     };
     (0..n).flat_map(|i| inputs.iter().flat_map(move |input| image(i, input))).collect()
-}
-
-fn geometry(window: Window, input: Shape, output: Shape) -> Geometry {
-    let Window { kernel, stride, dilation, padding } = window;
-    let before = |i: usize, size: usize| padding.amount(size, kernel[i], stride[i], dilation[i]).0;
-    Geometry {
-        input: [input.h, input.w],
-        output: [output.h, output.w],
-        kernel,
-        stride,
-        dilation,
-        before: [before(0, input.h), before(1, input.w)],
-    }
-}
-
-fn kernel_activation(activation: NetActivation) -> Activation {
-    match activation {
-        NetActivation::Relu => Activation::Relu,
-        NetActivation::Relu6 => Activation::Relu6,
-        NetActivation::HSwish => Activation::HSwish,
-        NetActivation::HardSigmoid => Activation::HardSigmoid,
-        NetActivation::Sigmoid => Activation::Sigmoid,
-        NetActivation::Swish => Activation::Swish,
-    }
 }

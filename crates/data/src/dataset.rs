@@ -1,0 +1,213 @@
+//! Photos and what they show.
+
+use crate::archive::Archive;
+use crate::{Error, folder, table};
+use mobilenet_run::Image;
+use mobilenet_run::image::{self, MAX_FILE_BYTES};
+use std::path::{Path, PathBuf};
+
+/// What a photo shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// One class, an index into [`Dataset::classes`].
+    Class(u32),
+}
+
+/// Where a photo's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file of its own.
+    File(PathBuf),
+    /// A part of the data set's archive.
+    Member {
+        /// Its name there.
+        name: String,
+        /// First byte, in the archive or in what was unpacked of it.
+        offset: u64,
+        /// Bytes.
+        size: u64,
+    },
+}
+
+/// A photo with its label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Where its bytes are.
+    pub source: Source,
+    /// What it shows.
+    pub target: Target,
+}
+
+/// A list of photos with their labels; they are read one by one, when asked for.
+#[derive(Debug)]
+pub struct Dataset {
+    /// What was opened, for messages.
+    pub(crate) path: PathBuf,
+    pub(crate) classes: Vec<String>,
+    pub(crate) items: Vec<Item>,
+    pub(crate) archive: Option<Archive>,
+    pub(crate) ignored: Vec<PathBuf>,
+}
+
+impl Dataset {
+    /// Opens the data at `path` to train on: a folder with a folder per class, or a CSV and its archive, either of them
+    /// given and the other found beside it (`x.csv`, `x.tar`, `x.tar.gz` or `x.tgz`).
+    ///
+    /// Classes of a folder are numbered in the order of their names; of a CSV as its column `class` says, or in the
+    /// order of names where that column holds names.
+    ///
+    /// # Errors
+    /// As [`Error`] lists: among them no photos, a class without photos, one class only, a CSV line that makes no sense.
+    pub fn open(path: impl AsRef<Path>) -> Result<Dataset, Error> {
+        Dataset::open_with(path.as_ref(), None)?.for_training()
+    }
+
+    /// Opens the data at `path` with the class list of training or of a model: classes are found by name, and may lack
+    /// photos.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), less what only training needs; also [`Error::UnknownClass`].
+    pub fn open_as(path: impl AsRef<Path>, classes: &[String]) -> Result<Dataset, Error> {
+        Dataset::open_with(path.as_ref(), Some(classes))
+    }
+
+    /// Opens a CSV whose archive lies elsewhere or has another name; with a class list as [`open_as`](Self::open_as).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) or [`open_as`](Self::open_as).
+    pub fn open_csv(
+        csv: impl AsRef<Path>,
+        archive: impl AsRef<Path>,
+        classes: Option<&[String]>,
+    ) -> Result<Dataset, Error> {
+        let set = table::open(csv.as_ref(), Some(archive.as_ref()), classes)?;
+        if classes.is_none() { set.for_training() } else { Ok(set) }
+    }
+
+    fn open_with(path: &Path, classes: Option<&[String]>) -> Result<Dataset, Error> {
+        let kind = std::fs::metadata(path).map_err(Error::io(path))?;
+        if kind.is_dir() { folder::open(path, classes) } else { table::open_beside(path, classes) }
+    }
+
+    /// Checks what training needs.
+    fn for_training(self) -> Result<Dataset, Error> {
+        let path = || self.path.clone();
+        let mut photos = vec![0u64; self.classes.len()];
+        for item in &self.items {
+            let Target::Class(class) = item.target;
+            photos[class as usize] += 1;
+        }
+        if let Some(empty) = photos.iter().position(|&count| count == 0) {
+            return Err(Error::EmptyClass { path: path(), class: self.classes[empty].clone() });
+        }
+        match self.classes.as_slice() {
+            [] => Err(Error::NoPhotos { path: path() }),
+            [class] => Err(Error::OneClass { path: path(), class: class.clone() }),
+            _ => Ok(self),
+        }
+    }
+
+    /// What was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A name for every class.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// All photos.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// How many photos there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Files in class folders that are not photos by their names' endings.
+    pub fn ignored(&self) -> &[PathBuf] {
+        &self.ignored
+    }
+
+    /// What messages call a photo: its path, or archive and member.
+    ///
+    /// # Panics
+    /// If there is no such photo.
+    pub fn name(&self, index: usize) -> String {
+        match &self.items[index].source {
+            Source::File(path) => path.display().to_string(),
+            Source::Member { name, .. } => match &self.archive {
+                Some(archive) => format!("{}: {name}", archive.path.display()),
+                None => name.clone(),
+            },
+        }
+    }
+
+    /// Reads and decodes a photo.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Photo`].
+    ///
+    /// # Panics
+    /// If there is no such photo.
+    pub fn read(&self, index: usize) -> Result<Image, Error> {
+        match (&self.items[index].source, &self.archive) {
+            (Source::Member { offset, size, .. }, Some(archive)) => {
+                let name = self.name(index);
+                if *size > MAX_FILE_BYTES {
+                    return Err(image::Error::FileSize { name }.into());
+                }
+                Ok(Image::decode(&archive.bytes(*offset, *size)?, &name)?)
+            }
+            (Source::File(path), _) => Ok(Image::open(path)?),
+            (Source::Member { .. }, None) => unreachable!("members come with an archive"),
+        }
+    }
+}
+
+/// Training and validation photos with one class list.
+#[derive(Debug)]
+pub struct Splits {
+    /// To learn from.
+    pub train: Dataset,
+    /// To check with, where the folder has some.
+    pub validation: Option<Dataset>,
+}
+
+/// Names of the validation photos' folder. `test` only counts where no other is there: it may be meant for later.
+const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
+
+impl Splits {
+    /// Opens a folder with `train` and, if there, `val`, `valid`, `validation` or `test`, each a folder per class; or
+    /// anything else that [`Dataset::open`] takes, as training photos alone.
+    ///
+    /// The validation photos are numbered by the training photos' class list.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`] and [`Dataset::open_as`]; two folders of validation photos.
+    pub fn open(path: impl AsRef<Path>) -> Result<Splits, Error> {
+        let path = path.as_ref();
+        let folder = |name: &str| Some(path.join(name)).filter(|path| path.is_dir());
+        let Some(train) = folder("train") else {
+            return Ok(Splits { train: Dataset::open(path)?, validation: None });
+        };
+        let train = Dataset::open(train)?;
+        let mut found = VALIDATION.into_iter().filter(|name| folder(name).is_some());
+        if let (Some(first), Some(second)) = (found.next(), found.next()) {
+            let (first, second) = (first.to_owned(), second.to_owned());
+            return Err(Error::TwoValidations { path: path.to_owned(), first, second });
+        }
+        let validation = VALIDATION.into_iter().chain(["test"]).find_map(folder);
+        let validation = validation.map(|path| Dataset::open_as(path, &train.classes)).transpose()?;
+        Ok(Splits { train, validation })
+    }
+}

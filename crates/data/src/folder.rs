@@ -1,0 +1,81 @@
+//! A folder per class.
+
+use crate::dataset::{Dataset, Item, Source, Target};
+use crate::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Endings of photos' names. What is inside decides how they are read.
+const PHOTOS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif"];
+
+/// Folders inside a class that are looked into.
+const MAX_DEPTH: usize = 16;
+
+/// Opens the folder; classes are its folders' names, or those of `known`.
+pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Error> {
+    let mut folders = Vec::new();
+    let mut loose = false;
+    for entry in entries(path)? {
+        if entry.is_dir() {
+            let Some(name) = entry.file_name().and_then(|name| name.to_str()) else {
+                return Err(Error::Name { path: entry });
+            };
+            folders.push((name.to_owned(), entry));
+        } else {
+            loose |= is_photo(&entry);
+        }
+    }
+    if folders.is_empty() {
+        let path = path.to_owned();
+        return Err(if loose { Error::NoClasses { path } } else { Error::NoPhotos { path } });
+    }
+    // By the names' bytes, which is the order of Python's `sorted`, and so of torchvision's `ImageFolder`.
+    folders.sort_unstable();
+    let classes = known.map_or_else(|| folders.iter().map(|(name, _)| name.clone()).collect(), <[String]>::to_vec);
+    let mut set = Dataset { path: path.to_owned(), classes, items: Vec::new(), archive: None, ignored: Vec::new() };
+    for (name, folder) in folders {
+        let Some(class) = set.classes.iter().position(|class| *class == name) else {
+            return Err(Error::UnknownClass { path: path.to_owned(), class: name, known: set.classes.len() });
+        };
+        collect(&folder, 0, Target::Class(class as u32), &mut set)?;
+    }
+    if set.items.is_empty() {
+        return Err(Error::NoPhotos { path: path.to_owned() });
+    }
+    Ok(set)
+}
+
+/// Adds the photos in a folder and the folders in it, in the order of their names.
+fn collect(folder: &Path, depth: usize, target: Target, set: &mut Dataset) -> Result<(), Error> {
+    if depth > MAX_DEPTH {
+        return Err(Error::Depth { path: folder.to_owned(), depth: MAX_DEPTH });
+    }
+    for path in entries(folder)? {
+        if path.is_dir() {
+            collect(&path, depth + 1, target, set)?;
+        } else if is_photo(&path) {
+            set.items.push(Item { source: Source::File(path), target });
+        } else {
+            set.ignored.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// What is in a folder, hidden files apart, by name.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+fn is_photo(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| PHOTOS.iter().any(|photo| photo.eq_ignore_ascii_case(ending)))
+}

@@ -1,0 +1,30 @@
+//! Data sets of photos: opening, augmenting and loading them in batches.
+//!
+//! A [`Dataset`] is a folder per class, or a CSV beside an archive. A [`Loader`] decodes and augments it ahead of the
+//! trainer, in an order and with random numbers that depend on seed, epoch and photo only.
+
+pub mod affine;
+mod archive;
+pub mod augment;
+pub mod auto;
+mod cache;
+pub mod color;
+pub mod crop;
+mod csv;
+pub mod dataset;
+pub mod error;
+mod folder;
+pub mod loader;
+pub mod mix;
+mod order;
+mod policies;
+mod queue;
+pub mod random;
+mod table;
+
+pub use augment::Augment;
+pub use dataset::{Dataset, Item, Source, Splits, Target};
+pub use error::Error;
+pub use loader::{Batch, Epoch, Loader, LoaderOptions, Unreadable};
+pub use mix::Mixed;
+pub use random::Random;

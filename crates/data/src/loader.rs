@@ -1,0 +1,360 @@
+//! Batches of examples, made ahead of whoever trains.
+//!
+//! Order and random numbers depend on seed, epoch and photo only, so that batches have equal bits for any number of
+//! workers and after resuming at any batch.
+
+use crate::cache::Cache;
+use crate::order::{self, Division, stream};
+use crate::queue::Queue;
+use crate::{Augment, Dataset, Error, Mixed, Random, Target};
+use mobilenet_net::preprocessing::Preprocessing;
+use mobilenet_run::Image;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// Decoded photos that are kept unless told otherwise: CIFAR-10's training photos are 154 MB.
+pub const DEFAULT_CACHE_BYTES: u64 = 512 << 20;
+
+/// How batches are made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoaderOptions {
+    /// Photos in a batch.
+    pub batch: usize,
+    /// Where all random numbers begin.
+    pub seed: u64,
+    /// What is done to photos at random.
+    pub augment: Augment,
+    /// What the network expects.
+    pub preprocessing: Preprocessing,
+    /// Training: the order is random, unreadable photos are replaced by the next in that order, and no epoch ends on a
+    /// batch of one. Otherwise, for evaluation, photos come in the data set's order, unreadable ones are left out.
+    pub shuffle: bool,
+    /// Whether a short last batch is left out; of a set smaller than a batch, nothing is left then.
+    pub drop_last: bool,
+    /// Threads that make batches ahead; with 0 they are made when asked for.
+    pub workers: usize,
+    /// Bytes of decoded photos that are kept.
+    pub cache_bytes: u64,
+}
+
+impl LoaderOptions {
+    /// For training: shuffled, one worker.
+    pub fn training(batch: usize, seed: u64, preprocessing: Preprocessing, augment: Augment) -> LoaderOptions {
+        LoaderOptions {
+            batch,
+            seed,
+            augment,
+            preprocessing,
+            shuffle: true,
+            drop_last: false,
+            workers: 1,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+        }
+    }
+
+    /// For evaluation: every readable photo once, in order, unchanged.
+    pub fn evaluation(batch: usize, preprocessing: Preprocessing) -> LoaderOptions {
+        LoaderOptions { shuffle: false, ..LoaderOptions::training(batch, 0, preprocessing, Augment::none()) }
+    }
+}
+
+/// Examples to train on or to evaluate.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// N×3×H×W normalised values.
+    pub images: Vec<f32>,
+    /// Height and width.
+    pub size: [usize; 2],
+    /// The photos' classes.
+    pub targets: Vec<u32>,
+    /// The classes that were mixed in, where the augmentation mixes.
+    pub mixed: Option<Mixed>,
+    /// The photos' indices in the data set; where one could not be read, its replacement's.
+    pub indices: Vec<usize>,
+}
+
+impl Batch {
+    /// How many examples there are.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Whether there are none, which a loader never gives.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+}
+
+/// A photo that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its index in the data set.
+    pub index: usize,
+    /// Its name and what is wrong with it.
+    pub message: String,
+}
+
+/// Makes batches of a data set.
+pub struct Loader {
+    shared: Arc<Shared>,
+    options: LoaderOptions,
+}
+
+/// What all epochs have in common.
+struct Shared {
+    dataset: Arc<Dataset>,
+    cache: Cache,
+    unreadable: Mutex<BTreeMap<usize, String>>,
+    /// Values' memory of batches that were given back.
+    spare: Mutex<Vec<Vec<f32>>>,
+}
+
+/// Batches' memory that is kept for later ones.
+const MAX_SPARE: usize = 8;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Loader {
+    /// A loader of this data set.
+    ///
+    /// # Panics
+    /// If the batch or the network's size is 0.
+    pub fn new(dataset: Arc<Dataset>, options: LoaderOptions) -> Loader {
+        let cache = Cache::new(dataset.len(), options.cache_bytes);
+        let shared = Shared { dataset, cache, unreadable: Mutex::default(), spare: Mutex::default() };
+        let loader = Loader { shared: Arc::new(shared), options };
+        loader.check();
+        loader
+    }
+
+    fn check(&self) {
+        let [height, width] = self.options.preprocessing.size;
+        assert!(self.options.batch > 0, "batches of 0 photos");
+        assert!(height > 0 && width > 0, "an input of {height}×{width} pixels");
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &Arc<Dataset> {
+        &self.shared.dataset
+    }
+
+    /// How batches are made.
+    pub fn options(&self) -> &LoaderOptions {
+        &self.options
+    }
+
+    /// Makes later epochs otherwise, such as at another resolution; what is decoded stays. `cache_bytes` is only heeded
+    /// by [`new`](Self::new).
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn set_options(&mut self, options: LoaderOptions) {
+        self.options = options;
+        self.check();
+    }
+
+    /// Batches of an epoch.
+    pub fn batches(&self) -> usize {
+        self.division().batches()
+    }
+
+    fn division(&self) -> Division {
+        let LoaderOptions { batch, shuffle, drop_last, .. } = self.options;
+        Division::new(self.shared.dataset.len(), batch, shuffle, drop_last)
+    }
+
+    /// The batches of an epoch from `start_batch` on, in order.
+    pub fn epoch(&self, epoch: u64, start_batch: usize) -> Epoch {
+        let options = self.options;
+        let shuffle = options.shuffle.then_some((options.seed, epoch));
+        let job = Arc::new(Job {
+            shared: Arc::clone(&self.shared),
+            order: order::order(self.shared.dataset.len(), shuffle),
+            division: self.division(),
+            options,
+            epoch,
+        });
+        let end = self.batches();
+        let start = start_batch.min(end);
+        let queue = Arc::new(Queue::new(start, end, options.workers + 1));
+        let spawn = |_| {
+            let (job, queue) = (Arc::clone(&job), Arc::clone(&queue));
+            thread::Builder::new().name("loader".to_owned()).spawn(move || work(&job, &queue)).ok()
+        };
+        let workers: Vec<_> = (0..options.workers.min(end - start)).filter_map(spawn).collect();
+        Epoch { job, queue, workers, given: start_batch > 0 || end == 0, failed: false }
+    }
+
+    /// Takes back a batch's memory for later ones.
+    pub fn recycle(&self, batch: Batch) {
+        self.shared.recycle(batch.images);
+    }
+
+    /// The photos that could not be read so far, each once, in the data set's order.
+    pub fn unreadable(&self) -> Vec<Unreadable> {
+        let unreadable = lock(&self.shared.unreadable);
+        unreadable.iter().map(|(&index, message)| Unreadable { index, message: message.clone() }).collect()
+    }
+}
+
+/// The batches of an epoch.
+pub struct Epoch {
+    job: Arc<Job>,
+    queue: Arc<Queue<Result<Batch, Error>>>,
+    workers: Vec<JoinHandle<()>>,
+    /// Whether any batch was given.
+    given: bool,
+    failed: bool,
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch, Error>;
+
+    fn next(&mut self) -> Option<Result<Batch, Error>> {
+        while !self.failed {
+            if self.workers.is_empty()
+                && let Some(index) = self.queue.claim()
+            {
+                self.queue.put(index, self.job.batch(index));
+            }
+            match self.queue.take() {
+                // A batch of which no photo can be read.
+                Ok(Some(Ok(batch))) if batch.is_empty() => self.job.shared.recycle(batch.images),
+                Ok(Some(Ok(batch))) => {
+                    self.given = true;
+                    return Some(Ok(batch));
+                }
+                Ok(None) if self.given => return None,
+                other => {
+                    self.failed = true;
+                    return Some(Err(match other {
+                        Ok(Some(Err(error))) => error,
+                        Ok(_) => self.job.shared.all_unreadable(),
+                        Err(()) => Error::Worker,
+                    }));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        self.queue.stop();
+        for worker in self.workers.drain(..) {
+            // One that panicked was told of by `next`.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Makes batches until there are none left.
+fn work(job: &Job, queue: &Queue<Result<Batch, Error>>) {
+    /// Whatever ends the thread early, the taker must not wait for it.
+    struct Alarm<'a>(&'a Queue<Result<Batch, Error>>);
+    impl Drop for Alarm<'_> {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                self.0.fail();
+            }
+        }
+    }
+    let alarm = Alarm(queue);
+    while let Some(index) = alarm.0.claim() {
+        queue.put(index, job.batch(index));
+    }
+}
+
+/// An epoch's recipe.
+struct Job {
+    shared: Arc<Shared>,
+    options: LoaderOptions,
+    order: Vec<usize>,
+    division: Division,
+    epoch: u64,
+}
+
+impl Job {
+    fn batch(&self, index: usize) -> Result<Batch, Error> {
+        let LoaderOptions { seed, augment, preprocessing, .. } = &self.options;
+        let size = preprocessing.size;
+        let length = 3 * size[0] * size[1];
+        let range = self.division.range(index);
+        let mut images = lock(&self.shared.spare).pop().unwrap_or_default();
+        images.resize(range.len() * length, 0.0);
+        let (mut targets, mut indices) = (Vec::with_capacity(range.len()), Vec::with_capacity(range.len()));
+        for position in range {
+            // By the photo that was due, so that a replacement that is due too is not twice the same.
+            let mut random = Random::new(*seed, stream(self.epoch, order::PHOTO), self.order[position] as u64);
+            let out = &mut images[targets.len() * length..][..length];
+            let Some(item) = self.example(position, |image| augment.apply(image, preprocessing, &mut random, out))?
+            else {
+                continue;
+            };
+            let Target::Class(class) = self.shared.dataset.items()[item].target;
+            targets.push(class);
+            indices.push(item);
+        }
+        images.truncate(targets.len() * length);
+        let mut random = Random::new(*seed, stream(self.epoch, order::BATCH), index as u64);
+        let mixed = augment.mix.apply(&mut images, &targets, size, &mut random);
+        Ok(Batch { images, size, targets, mixed, indices })
+    }
+
+    /// Shows the photo at a position to `see`, or the one that replaces it; says which it was.
+    fn example(&self, position: usize, mut see: impl FnMut(&Image)) -> Result<Option<usize>, Error> {
+        if !self.options.shuffle {
+            let item = self.order[position];
+            return Ok(self.shared.with_photo(item, &mut see).then_some(item));
+        }
+        let candidates = self.order[position..].iter().chain(&self.order[..position]);
+        for &item in candidates {
+            if self.shared.with_photo(item, &mut see) {
+                return Ok(Some(item));
+            }
+        }
+        Err(self.shared.all_unreadable())
+    }
+}
+
+impl Shared {
+    /// Shows a photo to `see` if it can be read, and says whether it can.
+    fn with_photo(&self, index: usize, see: &mut impl FnMut(&Image)) -> bool {
+        if let Some(image) = self.cache.get(index) {
+            see(image);
+            return true;
+        }
+        if lock(&self.unreadable).contains_key(&index) {
+            return false;
+        }
+        match self.dataset.read(index) {
+            Ok(image) => {
+                match self.cache.keep(index, image) {
+                    Ok(image) => see(image),
+                    Err(image) => see(&image),
+                }
+                true
+            }
+            Err(error) => {
+                lock(&self.unreadable).insert(index, error.to_string());
+                false
+            }
+        }
+    }
+
+    fn all_unreadable(&self) -> Error {
+        let first = lock(&self.unreadable).values().next().cloned().unwrap_or_default();
+        Error::AllUnreadable { photos: self.dataset.len(), first }
+    }
+
+    fn recycle(&self, images: Vec<f32>) {
+        let mut spare = lock(&self.spare);
+        if spare.len() < MAX_SPARE {
+            spare.push(images);
+        }
+    }
+}

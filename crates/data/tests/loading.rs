@@ -1,0 +1,223 @@
+//! Batches: equal bits whoever makes them, full whatever is broken.
+
+mod common;
+
+use common::{folder, photo, shared, write};
+use mobilenet_data::auto::Auto;
+use mobilenet_data::crop::Border;
+use mobilenet_data::mix::{Erase, Mix};
+use mobilenet_data::{Augment, Batch, Dataset, Error, Loader, LoaderOptions, augment::Crop};
+use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// Levels themselves, at 8×8.
+fn preprocessing() -> Preprocessing {
+    Preprocessing {
+        resize: Resize::Squash,
+        size: [8, 8],
+        filter: Filter::Bilinear,
+        mean: [0.0; 3],
+        std: [1.0 / 255.0; 3],
+        background_class: false,
+    }
+}
+
+fn everything() -> Augment {
+    Augment {
+        crop: Crop::Padded { pad: 2, border: Border::Reflect },
+        flip: 0.5,
+        auto: Some(Auto::Rand { count: 2, magnitude: 15 }),
+        erase: Some(Erase { noise: true, ..Erase::default() }),
+        mix: Mix { mixup: 0.2, cutmix: 1.0 },
+        ..Augment::none()
+    }
+}
+
+/// `photos` of two classes; a photo's first level is its index. Those in `broken` are cut short.
+fn set(photos: usize, broken: &[usize]) -> (TempDir, Arc<Dataset>) {
+    let dir = folder(&[]);
+    for index in 0..photos {
+        let class = if index < photos.div_ceil(2) { "a" } else { "b" };
+        let bytes = photo([index as u8, 7, 9]);
+        let end = if broken.contains(&index) { 20 } else { bytes.len() };
+        write(dir.path(), &format!("{class}/{index:03} ü.bmp"), &bytes[..end]);
+    }
+    let set = Dataset::open(dir.path()).unwrap();
+    (dir, Arc::new(set))
+}
+
+fn training(batch: usize, augment: Augment) -> LoaderOptions {
+    LoaderOptions::training(batch, 11, preprocessing(), augment)
+}
+
+fn all(loader: &Loader, epoch: u64, start: usize) -> Vec<Batch> {
+    loader.epoch(epoch, start).map(Result::unwrap).collect()
+}
+
+fn indices(batches: &[Batch]) -> Vec<usize> {
+    batches.iter().flat_map(|batch| batch.indices.clone()).collect()
+}
+
+#[test]
+fn bits_are_equal_for_any_number_of_workers_cache_and_resumption() {
+    let (_dir, set) = set(61, &[3, 40, 41]);
+    let reference = Loader::new(Arc::clone(&set), LoaderOptions { workers: 0, ..training(6, everything()) });
+    let epochs = [all(&reference, 0, 0), all(&reference, 1, 0)];
+    assert_ne!(indices(&epochs[0]), indices(&epochs[1]));
+    assert_eq!(epochs[0].len(), reference.batches());
+    for workers in [0, 1, 2, 3, 20] {
+        for cache_bytes in [0, 100, 1 << 20] {
+            let options = LoaderOptions { workers, cache_bytes, ..training(6, everything()) };
+            let loader = Loader::new(Arc::clone(&set), options);
+            // Resumed in the second epoch first, without the first one's memory of what is broken.
+            for start in [7, 0, 10, 11, 99] {
+                assert_eq!(all(&loader, 1, start), epochs[1][start.min(11)..], "{workers} workers, from {start}");
+            }
+            assert_eq!(all(&loader, 0, 0), epochs[0]);
+        }
+    }
+}
+
+#[test]
+fn seeds_change_order_and_pixels() {
+    let (_dir, set) = set(20, &[]);
+    let with = |seed| all(&Loader::new(Arc::clone(&set), LoaderOptions { seed, ..training(5, everything()) }), 0, 0);
+    assert_eq!(with(1), with(1));
+    assert_ne!(indices(&with(1)), indices(&with(2)));
+}
+
+#[test]
+fn unreadable_photos_are_replaced_named_once_and_counted() {
+    let (dir, set) = set(20, &[3, 17]);
+    let loader = Loader::new(Arc::clone(&set), LoaderOptions { workers: 2, ..training(5, Augment::none()) });
+    for epoch in 0..3 {
+        let batches = all(&loader, epoch, 0);
+        assert!(batches.iter().all(|batch| batch.len() == 5));
+        let seen = indices(&batches);
+        assert!(!seen.contains(&3) && !seen.contains(&17));
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 18);
+        for batch in &batches {
+            for (k, &index) in batch.indices.iter().enumerate() {
+                assert_eq!(batch.images[k * 192].round() as usize, index);
+                assert_eq!(batch.targets[k], u32::from(index >= 10));
+            }
+        }
+    }
+    let unreadable = loader.unreadable();
+    assert_eq!(unreadable.iter().map(|photo| photo.index).collect::<Vec<_>>(), [3, 17]);
+    let name = dir.path().join("a/003 ü.bmp").display().to_string();
+    assert!(unreadable[0].message.starts_with(&name), "{}", unreadable[0].message);
+}
+
+#[test]
+fn evaluation_leaves_unreadable_photos_out_and_keeps_the_order() {
+    let (_dir, set) = set(11, &[1, 8, 9]);
+    for workers in [0, 2] {
+        let options = LoaderOptions { workers, ..LoaderOptions::evaluation(2, preprocessing()) };
+        let batches = all(&Loader::new(Arc::clone(&set), options), 5, 0);
+        assert_eq!(indices(&batches), [0, 2, 3, 4, 5, 6, 7, 10]);
+        // Photos 8 and 9 were a batch of their own.
+        assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [1, 2, 2, 2, 1]);
+        assert!(batches.iter().all(|batch| batch.images.len() == batch.len() * 192));
+    }
+}
+
+#[test]
+fn a_set_of_unreadable_photos_is_an_error_in_training_and_in_evaluation() {
+    let (_dir, set) = set(4, &[0, 1, 2, 3]);
+    for options in [training(2, Augment::none()), LoaderOptions::evaluation(2, preprocessing())] {
+        for workers in [0, 2] {
+            let loader = Loader::new(Arc::clone(&set), LoaderOptions { workers, ..options });
+            let mut epoch = loader.epoch(0, 0);
+            let error = epoch.next().unwrap().unwrap_err();
+            assert!(matches!(error, Error::AllUnreadable { photos: 4, .. }), "{error}");
+            assert!(error.to_string().starts_with("none of the 4 photos can be read; the first: /"));
+            assert!(epoch.next().is_none());
+        }
+    }
+}
+
+#[test]
+fn every_photo_comes_once_and_no_batch_is_of_one() {
+    let (_dir, set) = set(13, &[]);
+    let batches = all(&Loader::new(Arc::clone(&set), training(4, Augment::none())), 0, 0);
+    assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [4, 4, 3, 2]);
+    let mut seen = indices(&batches);
+    seen.sort_unstable();
+    assert_eq!(seen, (0..13).collect::<Vec<_>>());
+    let ones = all(&Loader::new(set, training(1, everything())), 0, 0);
+    assert!(ones.len() == 13 && ones.iter().all(|batch| batch.len() == 1));
+}
+
+#[test]
+fn mixup_mixes_each_photo_with_the_one_before_it() {
+    let (_dir, set) = set(6, &[]);
+    let plain = all(&Loader::new(Arc::clone(&set), training(6, Augment::none())), 0, 0).remove(0);
+    let mix = Mix { mixup: 1.0, cutmix: 0.0 };
+    let mixed = all(&Loader::new(set, training(6, Augment { mix, ..Augment::none() })), 0, 0).remove(0);
+    let other = mixed.mixed.unwrap();
+    assert_eq!(mixed.targets, plain.targets);
+    for k in 0..6 {
+        let before = (k + 5) % 6;
+        assert_eq!(other.others[k], plain.targets[before]);
+        let share = other.shares[k];
+        let expected = plain.images[k * 192] * share + plain.images[before * 192] * (1.0 - share);
+        assert!((mixed.images[k * 192] - expected).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn cutmix_pastes_as_much_as_its_share_says() {
+    let (_dir, set) = set(6, &[]);
+    let mix = Mix { mixup: 0.0, cutmix: 1.0 };
+    let loader = Loader::new(set, training(6, Augment { mix, ..Augment::none() }));
+    let mut shares = Vec::new();
+    for epoch in 0..40 {
+        let batch = all(&loader, epoch, 0).remove(0);
+        let mixed = batch.mixed.unwrap();
+        for (k, image) in batch.images.chunks_exact(192).enumerate() {
+            let own = image[..64].iter().filter(|value| value.round() as usize == batch.indices[k]).count();
+            assert!((mixed.shares[k] - own as f32 / 64.0).abs() < 1e-6);
+        }
+        shares.push(mixed.shares[0]);
+    }
+    assert!(shares.iter().any(|&share| share < 0.5) && shares.iter().any(|&share| share > 0.9));
+}
+
+#[test]
+fn the_resolution_may_change_between_epochs_and_memory_comes_back() {
+    let (_dir, set) = set(9, &[]);
+    let mut loader = Loader::new(set, training(3, everything()));
+    for side in [8, 12, 5] {
+        loader.set_options(LoaderOptions {
+            preprocessing: Preprocessing { size: [side, side + 1], ..preprocessing() },
+            ..*loader.options()
+        });
+        for batch in loader.epoch(0, 0) {
+            let batch = batch.unwrap();
+            assert_eq!((batch.size, batch.images.len()), ([side, side + 1], 9 * side * (side + 1)));
+            loader.recycle(batch);
+        }
+    }
+}
+
+#[test]
+fn an_epoch_may_be_left_at_any_time() {
+    let (_dir, set) = set(30, &[]);
+    let loader = Loader::new(set, LoaderOptions { workers: 3, ..training(2, everything()) });
+    for taken in [0, 1, 5] {
+        assert_eq!(loader.epoch(0, 0).take(taken).count(), taken);
+    }
+}
+
+#[test]
+fn cifar_10_loads() {
+    let Some(shared) = shared() else { return };
+    let set = Arc::new(Dataset::open(shared.join("cifar10_test_a.csv")).unwrap());
+    let small = Preprocessing { size: [32, 32], ..preprocessing() };
+    let loader = Loader::new(set, LoaderOptions::training(64, 0, small, Augment::small()));
+    assert_eq!(loader.epoch(0, 70).map(|batch| batch.unwrap().len()).sum::<usize>(), 5000 - 70 * 64);
+    assert!(loader.unreadable().is_empty());
+}

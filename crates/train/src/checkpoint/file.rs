@@ -1,0 +1,139 @@
+//! A checkpoint as named tensors and metadata, and back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use mobilenet_net::tensor::Params;
+use mobilenet_net::{Data, Error};
+
+use super::{Checkpoint, Network, Position};
+
+const OPTIMIZER: &str = "optimizer.";
+const AVERAGE: &str = "average.";
+/// Before the names of [`Checkpoint::extra`].
+const EXTRA: &str = "extra.";
+
+/// The metadata key of the format's version, which tells a checkpoint from any other file.
+const VERSION: &str = "mobilenet_checkpoint";
+const CURRENT: &str = "1";
+const CHECKSUM: &str = "checksum";
+
+pub(super) fn write(checkpoint: Checkpoint) -> Params {
+    let Position { epoch, step_in_epoch, step, optimizer_steps, average_updates, seed, best } = checkpoint.position;
+    let mut metadata: BTreeMap<String, String> = [
+        (VERSION, CURRENT.to_owned()),
+        ("network", checkpoint.network.to_json()),
+        ("recipe", checkpoint.recipe),
+        ("class_names", serde_json::to_string(&checkpoint.classes).expect("strings are JSON")),
+        ("epoch", epoch.to_string()),
+        ("step_in_epoch", step_in_epoch.to_string()),
+        ("step", step.to_string()),
+        ("optimizer_steps", optimizer_steps.to_string()),
+        ("average_updates", average_updates.to_string()),
+        ("seed", seed.to_string()),
+        // The shortest decimals that read back as the same number.
+        ("best", best.map_or("none".into(), |best| format!("{best:?}"))),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    metadata.extend(checkpoint.extra.into_iter().map(|(key, value)| (format!("{EXTRA}{key}"), value)));
+
+    let mut tensors = checkpoint.weights;
+    for (prefix, part) in [(OPTIMIZER, checkpoint.optimizer), (AVERAGE, checkpoint.average)] {
+        tensors.extend(part.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
+    }
+    let mut params = Params { tensors, metadata };
+    let checksum = checksum(&params).to_string();
+    params.metadata.insert(CHECKSUM.into(), checksum);
+    params
+}
+
+pub(super) fn read(path: &Path, mut params: Params) -> Result<Checkpoint, Error> {
+    match params.metadata.get(VERSION).map(String::as_str) {
+        Some(CURRENT) => {}
+        None => return Err(Error::format(path, "a weights file, not a checkpoint; give it as --from")),
+        Some(other) => {
+            return Err(Error::format(
+                path,
+                format!("a checkpoint of version {other:?}; this program reads {CURRENT}"),
+            ));
+        }
+    }
+    let written = params.metadata.remove(CHECKSUM);
+    if written != Some(checksum(&params).to_string()) {
+        return Err(Error::format(path, "damaged: its content does not give its checksum"));
+    }
+    let says = Says { path, metadata: &params.metadata };
+    let position = Position {
+        epoch: says.value("epoch")?,
+        step_in_epoch: says.value("step_in_epoch")?,
+        step: says.value("step")?,
+        optimizer_steps: says.value("optimizer_steps")?,
+        average_updates: says.value("average_updates")?,
+        seed: says.value("seed")?,
+        best: if says.text("best")? == "none" { None } else { Some(says.value("best")?) },
+    };
+    let network = Network::from_json(path, says.text("network")?)?;
+    let classes = serde_json::from_str(says.text("class_names")?)
+        .map_err(|e| Error::format(path, format!("its class_names: {e}")))?;
+    let recipe = says.text("recipe")?.to_owned();
+    let extra =
+        params.metadata.iter().filter_map(|(key, value)| Some((key.strip_prefix(EXTRA)?.into(), value.clone())));
+    let extra = extra.collect();
+
+    let [mut weights, mut optimizer, mut average] = [const { BTreeMap::new() }; 3];
+    for (name, tensor) in params.tensors {
+        let (part, name) = if let Some(name) = name.strip_prefix(OPTIMIZER) {
+            (&mut optimizer, name.to_owned())
+        } else if let Some(name) = name.strip_prefix(AVERAGE) {
+            (&mut average, name.to_owned())
+        } else {
+            (&mut weights, name)
+        };
+        part.insert(name, tensor);
+    }
+    Ok(Checkpoint { network, weights, optimizer, average, position, recipe, classes, extra })
+}
+
+/// The file's metadata.
+struct Says<'a> {
+    path: &'a Path,
+    metadata: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Says<'a> {
+    fn text(&self, key: &str) -> Result<&'a str, Error> {
+        let missing = || Error::format(self.path, format!("its metadata has no {key}"));
+        self.metadata.get(key).map(String::as_str).ok_or_else(missing)
+    }
+
+    fn value<T: FromStr>(&self, key: &str) -> Result<T, Error> {
+        let text = self.text(key)?;
+        text.parse().map_err(|_| Error::format(self.path, format!("its metadata says {key} is {text:?}, no number")))
+    }
+}
+
+/// A number that any change of a bit changes: the multiply-rotate hash of Firefox and rustc, over all names, shapes,
+/// elements and texts. Against accidents only.
+fn checksum(params: &Params) -> u64 {
+    let mut hash = 0u64;
+    let mut add = |word: u64| hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    let text = |add: &mut dyn FnMut(u64), text: &str| {
+        add(text.len() as u64);
+        text.bytes().for_each(|byte| add(byte.into()));
+    };
+    for (key, value) in &params.metadata {
+        text(&mut add, key);
+        text(&mut add, value);
+    }
+    for (name, tensor) in &params.tensors {
+        text(&mut add, name);
+        tensor.shape().iter().for_each(|&n| add(n as u64));
+        // Checkpoints hold nothing but f32; another type shows in the tensors' own checks.
+        if let Data::F32(values) = tensor.data() {
+            values.iter().for_each(|x| add(x.to_bits().into()));
+        }
+    }
+    hash
+}

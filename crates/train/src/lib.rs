@@ -1,0 +1,28 @@
+//! Training on the CPU: a network differentiated into a planned list of steps, optimizers, losses, checkpoints.
+
+pub mod arena;
+pub mod average;
+pub mod checkpoint;
+mod differentiate;
+pub mod error;
+pub mod evaluate;
+mod layer;
+pub mod loss;
+pub mod measure;
+pub mod model_file;
+mod norm;
+pub mod optim;
+mod photos;
+pub mod program;
+pub mod random;
+pub mod recipe;
+pub mod schedule;
+mod step;
+pub mod trainer;
+
+pub use arena::TrainArena;
+pub use error::Error;
+pub use evaluate::{Evaluation, evaluate};
+pub use program::{Forward, Statistics, TrainOptions, TrainProgram};
+pub use recipe::Recipe;
+pub use trainer::{Event, Trainer};

@@ -1,0 +1,70 @@
+//! A recipe's photos: what the data crate is to do with them.
+
+use mobilenet_data::augment::{Augment, Crop as Cut};
+use mobilenet_data::auto::Auto as Policy;
+use mobilenet_data::color::Jitter;
+use mobilenet_data::crop::Border;
+use mobilenet_data::loader::LoaderOptions;
+use mobilenet_data::mix::{Erase, Mix};
+use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
+
+use crate::recipe::{Augmentation, Auto, Crop, Recipe};
+
+impl Recipe {
+    /// How photos become tensors when they are not changed at random: the short side to 8/7 of the network's size and the
+    /// middle of it, or, for small photos that are cropped with a border, the whole photo.
+    pub fn preprocessing(&self) -> Preprocessing {
+        let size = self.resolution;
+        let resize = match self.augmentation.crop {
+            Crop::RandomResized => Resize::ShortSide(size * 8 / 7),
+            Crop::Padded | Crop::None => Resize::ShortSide(size),
+        };
+        Preprocessing {
+            resize,
+            size: [size; 2],
+            filter: Filter::Bilinear,
+            mean: self.preprocessing.mean.map(|v| v as f32),
+            std: self.preprocessing.std.map(|v| v as f32),
+            background_class: false,
+        }
+    }
+
+    /// Batches to learn from.
+    pub fn training_photos(&self) -> LoaderOptions {
+        LoaderOptions::training(self.batch, self.seed, self.preprocessing(), augment(&self.augmentation))
+    }
+
+    /// Batches to check with.
+    pub fn evaluation_photos(&self) -> LoaderOptions {
+        LoaderOptions::evaluation(self.batch, self.preprocessing())
+    }
+}
+
+fn augment(a: &Augmentation) -> Augment {
+    let pair = |v: [f64; 2]| v.map(|x| x as f32);
+    let strength = a.color_jitter as f32;
+    Augment {
+        crop: match a.crop {
+            Crop::RandomResized => Cut::RandomResized { scale: pair(a.scale), ratio: pair(a.ratio) },
+            Crop::Padded => Cut::Padded { pad: a.padding, border: Border::Zero },
+            Crop::None => Cut::Evaluation,
+        },
+        flip: a.flip as f32,
+        auto: match a.auto {
+            Auto::None => None,
+            Auto::Autoaugment => Some(Policy::ImageNet),
+            Auto::Randaugment => {
+                Some(Policy::Rand { count: a.randaugment.n, magnitude: a.randaugment.m.round() as usize })
+            }
+        },
+        jitter: (strength > 0.0).then_some(Jitter {
+            brightness: strength,
+            contrast: strength,
+            saturation: strength,
+            hue: 0.0,
+        }),
+        erase: (a.erasing > 0.0).then(|| Erase { probability: a.erasing as f32, ..Erase::default() }),
+        mix: Mix { mixup: a.mixup as f32, cutmix: a.cutmix as f32 },
+        ..Augment::none()
+    }
+}

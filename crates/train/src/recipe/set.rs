@@ -1,0 +1,116 @@
+//! Single settings by their keys, for flags.
+
+use mobilenet_net::Error;
+use toml::{Table, Value};
+
+use super::{Recipe, Teacher};
+
+/// What switches an optional setting off.
+const NONE: &str = "none";
+
+impl Recipe {
+    /// Sets the value of a key such as `lr` or `optimizer.momentum`, written as in a recipe; quotes around text and
+    /// brackets around lists may be left out, and `none` switches off what is optional.
+    ///
+    /// Contradictions between keys are left to [`Recipe::check`], to be called when all are set.
+    ///
+    /// ```
+    /// let mut recipe = mobilenet_train::recipe::Recipe::default();
+    /// recipe.set("optimizer.kind", "adamw")?;
+    /// recipe.set("augmentation.scale", "0.25,1")?;
+    /// assert_eq!(recipe.augmentation.scale, [0.25, 1.0]);
+    /// # Ok::<(), mobilenet_net::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`], naming the key; the recipe is unchanged then.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        let keys = Recipe::keys();
+        if !keys.iter().any(|known| known == key) {
+            return Err(Error::Config(unknown(key, &keys)));
+        }
+        self.check_bounds()?;
+        let root = Table::try_from(&*self).expect("a recipe is made of what TOML has");
+        let mut first = None;
+        for reading in readings(value) {
+            let mut changed = root.clone();
+            place(&mut changed, key, reading);
+            match changed.try_into::<Recipe>() {
+                Ok(recipe) => {
+                    recipe.check_bounds()?;
+                    *self = recipe;
+                    return Ok(());
+                }
+                Err(error) => _ = first.get_or_insert(error),
+            }
+        }
+        let reason = first.expect("there is always a reading").message().trim_end().to_owned();
+        Err(Error::Config(format!("{key} cannot be {value:?}: {reason}")))
+    }
+
+    /// The keys of all settings, in alphabetical order; those of a table have its name and a dot before them.
+    pub fn keys() -> Vec<String> {
+        // Optional settings appear in TOML only where they have a value.
+        let mut all = Recipe {
+            clip_norm: Some(1.0),
+            average: Some(0.5),
+            dropout: Some(0.5),
+            teacher: Some(Teacher::default()),
+            ..Recipe::default()
+        };
+        (all.optimizer.alpha, all.optimizer.beta2, all.optimizer.eps) = (Some(0.5), Some(0.5), Some(0.5));
+        let mut keys = Vec::new();
+        collect("", &Table::try_from(&all).expect("a recipe is made of what TOML has"), &mut keys);
+        keys
+    }
+}
+
+/// Appends the keys of `table`, `prefix` before them.
+fn collect(prefix: &str, table: &Table, keys: &mut Vec<String>) {
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => collect(&format!("{prefix}{key}."), inner, keys),
+            _ => keys.push(format!("{prefix}{key}")),
+        }
+    }
+}
+
+/// What `text` may mean, the likeliest first; nothing means that the key is taken away.
+fn readings(text: &str) -> Vec<Option<Value>> {
+    let mut readings = vec![Some(value(text))];
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    readings.push(Some(Value::Array(items.map(value).collect())));
+    readings.push(Some(Value::String(text.into())));
+    if text == NONE {
+        readings.push(None);
+    }
+    readings
+}
+
+/// `text` as TOML reads it, or else as a string.
+fn value(text: &str) -> Value {
+    text.parse().unwrap_or_else(|_| Value::String(text.into()))
+}
+
+/// Puts `value` at the dotted `key`, making tables on the way.
+fn place(table: &mut Table, key: &str, value: Option<Value>) {
+    match (key.split_once('.'), value) {
+        (Some((first, rest)), value) => {
+            if let Value::Table(inner) = table.entry(first).or_insert_with(|| Value::Table(Table::new())) {
+                place(inner, rest, value);
+            }
+        }
+        (None, Some(value)) => _ = table.insert(key.into(), value),
+        (None, None) => _ = table.remove(key),
+    }
+}
+
+/// What to say of a key that is none: those that look alike, or else the whole list.
+fn unknown(key: &str, keys: &[String]) -> String {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let similar: Vec<_> = keys.iter().filter(|k| k.contains(last) && !last.is_empty()).map(String::as_str).collect();
+    match similar[..] {
+        [] => format!("there is no setting {key}; there are {}", keys.join(", ")),
+        _ => format!("there is no setting {key}; did you mean {}?", similar.join(" or ")),
+    }
+}

@@ -1,0 +1,160 @@
+use std::fs;
+use std::path::PathBuf;
+
+use mobilenet_net::arch::{Spec, find};
+
+use super::*;
+
+fn recipes() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+fn recipe(name: &str) -> Recipe {
+    Recipe::from_file(&recipes().into_iter().find(|p| p.file_stem().unwrap() == name).unwrap()).unwrap()
+}
+
+#[test]
+fn every_recipe_of_ours_is_read_and_comes_back() {
+    assert!(recipes().len() >= 5);
+    for path in recipes() {
+        let recipe = Recipe::from_file(&path).unwrap();
+        assert_eq!(Recipe::from_toml(&recipe.to_toml()).unwrap(), recipe, "{}", path.display());
+        let Recipe { width, width_rule, total_stride, resolution, batch, .. } = recipe;
+        let spec = Spec { width, width_rule, total_stride, ..Spec::default() };
+        let graph = find(&recipe.model).unwrap().graph(&spec).unwrap();
+        graph.infer(batch, resolution, resolution).unwrap();
+    }
+}
+
+#[test]
+fn the_papers_rates_fall_as_they_say() {
+    let near = |ours: f64, right: f64| assert!((ours / right - 1.0).abs() < 1e-12, "{ours} is not {right}");
+    let v1 = recipe("v1");
+    near(v1.schedule().rate(5.1, v1.epochs), 0.045 * 0.94f64.powi(2));
+    let v2 = recipe("v2");
+    near(v2.schedule().rate(10.0, v2.epochs), 0.045 * 0.98f64.powi(4));
+    assert_eq!((v2.settings().eps, v2.settings().alpha, v2.settings().decay_depthwise), (1.0, 0.9, false));
+    let v3 = recipe("v3");
+    assert_eq!(v3.batch * v3.accumulate, 4096);
+    near(v3.schedule().rate(v3.schedule.warmup + 6.0, v3.epochs), 0.1 * 0.99f64.powi(2));
+}
+
+#[test]
+fn nothing_given_is_the_default() {
+    assert_eq!(Recipe::from_toml("").unwrap(), Recipe::default());
+    let default = Recipe::default();
+    assert_eq!(
+        default.schedule(),
+        Schedule { peak: 0.05, warmup: 0.0, warmup_from: 0.0, fall: Fall::Cosine { floor: 0.0 } }
+    );
+    let settings = Settings { weight_decay: 4e-5, ..Settings::new(OptimizerKind::Sgd) };
+    assert_eq!(default.settings(), settings);
+}
+
+#[test]
+fn every_key_can_be_set_to_the_value_that_it_has() {
+    for path in recipes() {
+        let given = Recipe::from_file(&path).unwrap();
+        let table = toml::Table::try_from(&given).unwrap();
+        let mut set = Recipe::default();
+        for key in Recipe::keys() {
+            let value = key.split('.').try_fold(&toml::Value::Table(table.clone()), |v, part| v.get(part)).cloned();
+            match value {
+                Some(value) => set.set(&key, &value.to_string()).unwrap(),
+                None if key.starts_with("teacher.") => {}
+                None => set.set(&key, "none").unwrap(),
+            }
+        }
+        assert_eq!(set, given, "{}", path.display());
+    }
+}
+
+#[test]
+fn values_are_read_as_people_write_them() {
+    let mut r = Recipe::default();
+    for (key, value) in [
+        ("lr", "1"),
+        ("epochs", "12.5"),
+        ("model", "my table.toml"),
+        ("width_rule", "torchvision"),
+        ("freeze", "stem, block1."),
+        ("augmentation.scale", "[0.5, 1]"),
+        ("augmentation.auto", "randaugment"),
+        ("augmentation.crop", "none"),
+        ("augmentation.randaugment.n", "3"),
+        ("optimizer.kind", "rmsprop_tf"),
+        ("optimizer.eps", "1e-3"),
+        ("average", "0.999"),
+        ("clip_norm", "2"),
+        ("teacher.weights", "teacher.safetensors"),
+        ("teacher.temperature", "2"),
+        ("seed", "9223372036854775807"),
+    ] {
+        r.set(key, value).unwrap();
+    }
+    assert_eq!((r.lr, r.epochs, r.model.as_str(), r.width_rule), (1.0, 12.5, "my table.toml", WidthRule::Torchvision));
+    assert_eq!((&r.freeze[..], r.augmentation.scale), (&["stem".to_owned(), "block1.".into()][..], [0.5, 1.0]));
+    assert_eq!((r.augmentation.auto, r.augmentation.crop), (Auto::Randaugment, Crop::None));
+    assert_eq!((r.augmentation.randaugment, r.optimizer.eps), (RandAugment { n: 3, m: 9.0 }, Some(1e-3)));
+    assert_eq!((r.average, r.clip_norm, r.seed), (Some(0.999), Some(2.0), i64::MAX as u64));
+    assert_eq!(r.teacher, Some(Teacher { weights: "teacher.safetensors".into(), temperature: 2.0, mix: 0.7 }));
+    r.set("average", "none").unwrap();
+    r.set("freeze", "").unwrap();
+    assert_eq!((r.average, r.freeze.len()), (None, 0));
+    r.check().unwrap();
+}
+
+#[test]
+fn wrong_settings_are_refused_by_name_and_change_nothing() {
+    let cases = [
+        ("lr", "-1", "lr is -1; give a number above 0, at most 1000"),
+        ("lr", "nan", "lr is NaN; give a number above 0, at most 1000"),
+        ("lr", "fast", "lr cannot be \"fast\": invalid type: string \"fast\", expected f64"),
+        ("average", "1", "average is 1; give a number from 0, below 1"),
+        ("seed", "9223372036854775808", "seed cannot be"),
+        ("batch", "0", "batch is 0; give a number above 0, at most 65536"),
+        ("augmentation.flip", "1.5", "augmentation.flip is 1.5; give a number from 0 to 1"),
+        ("augmentation.scale", "1,0.5", "augmentation.scale is [1, 0.5]; give the smaller number first"),
+        ("total_stride", "4", "total_stride is 4; give 32, 16 or 8"),
+        ("width_rule", "keras", "there is no width rule \"keras\"; there are tensorflow, timm, torchvision"),
+        ("momentum", "0.9", "there is no setting momentum; did you mean bn_momentum or optimizer.momentum?"),
+        ("teacher", "x", "there is no setting teacher; did you mean teacher."),
+        ("", "1", "there is no setting ; there are "),
+        ("optimizer.kind", "adam", "unknown variant `adam`, expected one of `sgd`, `rmsprop`, `rmsprop_tf`, `adamw`"),
+        ("freeze", "[\"\"]", "freeze has an empty name"),
+    ];
+    let mut recipe = Recipe::default();
+    for (key, value, text) in cases {
+        let error = recipe.set(key, value).unwrap_err().to_string();
+        assert!(error.contains(text), "{key} = {value}: {error}");
+    }
+    assert_eq!(recipe, Recipe::default());
+}
+
+#[test]
+fn contradictions_and_misspelt_keys_of_a_file_are_named() {
+    let cases = [
+        ("epochs = 3\nschedule.warmup = 5", "schedule.warmup is 5 epochs, and epochs is 3"),
+        (
+            "loss = \"binary\"\nlabel_smoothing = 0.1",
+            "label_smoothing belongs to loss = \"cross_entropy\"; set it to 0",
+        ),
+        ("loss = \"binary\"\naugmentation.mixup = 0.2", "augmentation.mixup belongs to loss = \"cross_entropy\""),
+        ("optimizer = { momentum = 0, nesterov = true }", "optimizer.nesterov needs optimizer.momentum above 0"),
+        ("[teacher]\nmix = 0.5", "teacher.weights is missing: give the teacher's weights file"),
+        ("epohcs = 3", "unknown field `epohcs`"),
+        ("[optimizer]\nmomentun = 0.9", "unknown field `momentun`, expected one of `kind`, `momentum`"),
+        ("lr = \"fast\"", "line 1"),
+        ("seed = -1", "seed"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recipe.toml");
+    for (text, reason) in cases {
+        fs::write(&path, text).unwrap();
+        let error = Recipe::from_file(&path).unwrap_err().to_string();
+        assert!(error.starts_with(&path.display().to_string()) && error.contains(reason), "{text}: {error}");
+    }
+}

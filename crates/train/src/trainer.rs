@@ -1,0 +1,432 @@
+//! From data and a recipe to a trained network: epochs of steps, evaluation, checkpoints.
+//!
+//! Everything random follows from the seed and from where training stands, so that going on from a checkpoint gives the
+//! same bits as not stopping.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mobilenet_data::{Batch, Dataset, Loader};
+use mobilenet_kernels::{Isa, Pool};
+use mobilenet_net::arch::{self, Spec, Table};
+use mobilenet_net::preprocessing::Preprocessing;
+use mobilenet_net::{Params, Tensor, init};
+use mobilenet_run::program::Options;
+use mobilenet_run::{Arena, Program};
+use serde::Serialize;
+
+use crate::arena::TrainArena;
+use crate::average::Average;
+use crate::checkpoint::{Checkpoint, Network, Position};
+use crate::error::Error;
+use crate::evaluate::{Evaluation, evaluate};
+use crate::loss::{CrossEntropy, Distillation, Targets, balanced_weights};
+use crate::model_file;
+use crate::optim::Optimizer;
+use crate::program::{Forward, Statistics, TrainOptions, TrainProgram};
+use crate::recipe::{BnStatistics, ClassWeights, Recipe};
+
+/// A checkpoint at least so often.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(120);
+/// The trained network's file in a run's folder.
+pub const MODEL: &str = "model.safetensors";
+
+/// What the trainer tells whoever watches.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// A step was made.
+    Step {
+        /// Epochs so far, with a fraction.
+        epoch: f64,
+        /// The batch's loss.
+        loss: f64,
+        /// The learning rate.
+        lr: f64,
+        /// Since this run began.
+        images_per_second: f64,
+        /// Until the last step.
+        seconds_left: f64,
+    },
+    /// An epoch is complete.
+    Epoch {
+        /// Epochs so far.
+        epoch: u64,
+        /// Mean over the epoch's steps in this run.
+        training_loss: f64,
+        /// On the validation photos, where there are any.
+        validation: Option<Evaluation>,
+        /// Seconds of this run.
+        seconds: f64,
+    },
+}
+
+/// What the watcher wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// More steps.
+    Continue,
+    /// A checkpoint, and an end for now.
+    Stop,
+}
+
+/// How training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// After its last epoch.
+    Done,
+    /// When it was told to; the checkpoint goes on from there.
+    Stopped,
+}
+
+/// A network in training.
+pub struct Trainer {
+    recipe: Recipe,
+    network: Network,
+    classes: Vec<String>,
+    folder: PathBuf,
+    pool: Arc<Pool>,
+    program: TrainProgram,
+    arena: Option<(usize, TrainArena)>,
+    optimizer: Optimizer,
+    average: Option<Average>,
+    loader: Loader,
+    validation: Option<Arc<Dataset>>,
+    loss: CrossEntropy,
+    teacher: Option<TeacherNetwork>,
+    position: Position,
+    saved: Instant,
+}
+
+/// A network to learn from.
+struct TeacherNetwork {
+    program: Program,
+    arena: Option<Arena>,
+    distillation: Distillation,
+    /// From the student's pixels to the teacher's: a factor and a summand a channel.
+    pixels: [(f32, f32); 3],
+}
+
+impl Trainer {
+    /// Begins in `folder`, from `start` where given (weights of the same network, the classifier's aside) or from fresh
+    /// weights.
+    ///
+    /// # Errors
+    /// A recipe that fits no network, a teacher that cannot be opened or has other classes, an input too small.
+    pub fn new(
+        recipe: Recipe,
+        dataset: Arc<Dataset>,
+        validation: Option<Arc<Dataset>>,
+        folder: &Path,
+        pool: &Arc<Pool>,
+        start: Option<(Params, f32)>,
+    ) -> Result<Trainer, Error> {
+        recipe.check()?;
+        let table = match recipe.dropout {
+            Some(rate) => Table { dropout: rate as f32, ..arch::find(&recipe.model)? },
+            None => arch::find(&recipe.model)?,
+        };
+        let spec = Spec {
+            width: recipe.width,
+            width_rule: recipe.width_rule,
+            total_stride: recipe.total_stride,
+            classes: dataset.classes().len(),
+            bn_epsilon: start.as_ref().map_or(1e-3, |(_, epsilon)| *epsilon),
+            ..Spec::default()
+        };
+        let graph = table.graph(&spec)?;
+        let mut params = init::random(&graph, recipe.seed);
+        if let Some((start, _)) = start {
+            take_over(&mut params, start);
+        }
+        let program = TrainProgram::compile(&graph, &params, TrainOptions::default())?;
+        let mut optimizer =
+            Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
+        optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));
+        let average = recipe.average.map(|decay| {
+            let values = program.values().iter().map(Vec::as_slice);
+            Average::new(decay, recipe.average_warmup, program.parameters(), values)
+        });
+        let weights = (recipe.class_weights == ClassWeights::Balanced).then(|| balanced_weights(&counts(&dataset)));
+        let teacher = recipe.teacher.as_ref().map(|t| TeacherNetwork::open(t, &recipe, spec.classes)).transpose()?;
+        let loader = Loader::new(dataset.clone(), recipe.training_photos());
+        let trainer = Trainer {
+            loss: CrossEntropy { smoothing: recipe.label_smoothing as f32, weights },
+            position: Position { seed: recipe.seed, ..Position::default() },
+            network: Network { table, spec },
+            classes: dataset.classes().to_vec(),
+            folder: folder.to_owned(),
+            pool: pool.clone(),
+            saved: Instant::now(),
+            arena: None,
+            recipe,
+            program,
+            optimizer,
+            average,
+            loader,
+            validation,
+            teacher,
+        };
+        // What does not fit fails before anything is done.
+        trainer.program.graph().infer(trainer.recipe.batch, trainer.recipe.resolution, trainer.recipe.resolution)?;
+        Ok(trainer)
+    }
+
+    /// Goes on from the newest checkpoint of the folder. Returns what the user should know of it.
+    ///
+    /// # Errors
+    /// No checkpoint, a damaged one, or one of another network.
+    pub fn resume(&mut self) -> Result<Option<String>, Error> {
+        let found = Checkpoint::load(&self.folder)?;
+        let Checkpoint { weights, optimizer, average, position, classes, .. } = &found.checkpoint;
+        found.checkpoint.expect(&self.network, &found.path)?;
+        if *classes != self.classes {
+            let reason = "the checkpoint was trained on other classes; give the same data, or another folder";
+            return Err(mobilenet_net::Error::format(&found.path, reason).into());
+        }
+        self.optimizer.restore(optimizer, position.optimizer_steps)?;
+        if let Some(state) = &mut self.average {
+            state.restore(average, position.average_updates)?;
+        }
+        let parameters = self.program.parameters().to_vec();
+        let (values, _) = self.program.values_mut();
+        for (value, parameter) in values.iter_mut().zip(&parameters) {
+            if let Some(tensor) = weights.get(&parameter.name) {
+                *value = tensor.clone().into_f32();
+            }
+        }
+        self.position = position.clone();
+        Ok(found.notice)
+    }
+
+    /// Where training stands.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The photos that could not be read so far.
+    pub fn unreadable(&self) -> Vec<String> {
+        self.loader.unreadable().into_iter().map(|u| u.message).collect()
+    }
+
+    /// Trains to the recipe's last epoch, or until `watch` says to stop.
+    ///
+    /// # Errors
+    /// Where a photo's folder or the run's cannot be used any more, or the loss is not a number: then the last good
+    /// checkpoint stays.
+    pub fn run(&mut self, watch: &mut dyn FnMut(&Event) -> Control) -> Result<Ended, Error> {
+        let begin = Instant::now();
+        let mut images = 0usize;
+        let (batches, epochs) = (self.loader.batches() as u64, self.recipe.epochs);
+        let all_steps = (batches as f64 * epochs).ceil() as u64;
+        while self.position.step < all_steps {
+            let epoch = self.position.epoch;
+            let mut losses = (0.0, 0usize);
+            for batch in self.loader.epoch(epoch, self.position.step_in_epoch as usize) {
+                let batch = batch?;
+                let at = epoch as f64 + self.position.step_in_epoch as f64 / batches as f64;
+                let lr = self.recipe.schedule().rate(at, epochs);
+                let loss = self.step(&batch, lr as f32)?;
+                losses = (losses.0 + loss, losses.1 + 1);
+                images += batch.len();
+                self.loader.recycle(batch);
+                self.position.step_in_epoch += 1;
+                self.position.step += 1;
+                let seconds = begin.elapsed().as_secs_f64();
+                let speed = images as f64 / seconds;
+                let left = (all_steps - self.position.step) as f64 * self.recipe.batch as f64 / speed;
+                let event = Event::Step { epoch: at, loss, lr, images_per_second: speed, seconds_left: left };
+                if watch(&event) == Control::Stop {
+                    self.save()?;
+                    return Ok(Ended::Stopped);
+                }
+                if self.saved.elapsed() >= CHECKPOINT_EVERY {
+                    self.save()?;
+                }
+                if self.position.step >= all_steps {
+                    break;
+                }
+            }
+            self.position.epoch += 1;
+            self.position.step_in_epoch = 0;
+            let validation = self.evaluate()?;
+            self.position.best = validation.map(|v| v.top1).into_iter().chain(self.position.best).reduce(f64::max);
+            self.save()?;
+            let training_loss = losses.0 / losses.1.max(1) as f64;
+            let seconds = begin.elapsed().as_secs_f64();
+            let event = Event::Epoch { epoch: self.position.epoch, training_loss, validation, seconds };
+            if watch(&event) == Control::Stop {
+                return Ok(Ended::Stopped);
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    /// One batch's step; its loss.
+    fn step(&mut self, batch: &Batch, lr: f32) -> Result<f64, Error> {
+        let n = batch.len();
+        let [h, w] = batch.size;
+        let mut arena = match self.arena.take() {
+            Some((images, arena)) if images == n => arena,
+            _ => self.program.arena(n, h, w, &self.pool)?,
+        };
+        arena.input_mut().copy_from_slice(&batch.images);
+        let statistics = match self.recipe.bn_statistics {
+            BnStatistics::Batch => Statistics::Batch { momentum: self.recipe.bn_momentum as f32 },
+            BnStatistics::Frozen => Statistics::Running,
+        };
+        let dropout = Some(self.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.position.step);
+        self.program.forward(&mut arena, Forward { statistics, dropout });
+
+        let logits = arena.result().to_vec();
+        let classes = self.classes.len();
+        let loss = self.loss(batch, &logits, classes, arena.result_gradient_mut())?;
+        if !loss.is_finite() {
+            return Err(self.not_a_number(&arena));
+        }
+        self.program.backward(&mut arena);
+        let (values, gradients) = self.program.values_mut();
+        self.optimizer.step(values, gradients, lr);
+        if let Some(average) = &mut self.average {
+            average.update(self.program.values().iter().map(Vec::as_slice));
+        }
+        self.arena = Some((n, arena));
+        Ok(loss)
+    }
+
+    /// The loss, and its gradient by the logits.
+    fn loss(&mut self, batch: &Batch, logits: &[f32], classes: usize, gradient: &mut [f32]) -> Result<f64, Error> {
+        let loss = match &batch.mixed {
+            None => {
+                let targets: Vec<usize> = batch.targets.iter().map(|&t| t as usize).collect();
+                self.loss.run(logits, classes, Targets::Classes(&targets), gradient)
+            }
+            Some(mixed) => {
+                let pair = |((&a, &b), &share): ((&u32, &u32), &f32)| (a as usize, b as usize, share);
+                let pairs: Vec<_> = batch.targets.iter().zip(&mixed.others).zip(&mixed.shares).map(pair).collect();
+                self.loss.run(logits, classes, Targets::Pairs(&pairs), gradient)
+            }
+        };
+        let Some(teacher) = &mut self.teacher else { return Ok(loss) };
+        let distillation = teacher.distillation;
+        let word = teacher.logits(batch, &self.pool)?;
+        Ok(distillation.mix(logits, word, classes, loss, gradient))
+    }
+
+    /// Which layer's statistics went wrong first.
+    fn not_a_number(&self, arena: &TrainArena) -> Error {
+        let is_wrong = |v: &Vec<f32>| v.iter().any(|x| !x.is_finite());
+        let first = self.program.parameters().iter().zip(self.program.values()).find(|(_, v)| is_wrong(v));
+        let layer = match first {
+            Some((parameter, _)) => parameter.name.clone(),
+            None if arena.result().iter().any(|x| !x.is_finite()) => "classifier".into(),
+            None => "the loss".into(),
+        };
+        Error::NotANumber { layer, step: self.position.step, folder: self.folder.clone() }
+    }
+
+    /// The weights that count: averaged where an average is kept.
+    pub fn params(&self) -> Params {
+        let Some(average) = &self.average else { return self.program.params() };
+        let parameters = self.program.parameters().iter().zip(average.values());
+        let named = |(p, v): (&mobilenet_net::graph::Parameter, &Vec<f32>)| {
+            (p.name.clone(), Tensor::from_f32(&p.shape, v.clone()))
+        };
+        Params { tensors: parameters.map(named).collect(), ..Params::default() }
+    }
+
+    /// Figures of the weights that count on the validation photos, where there are any.
+    ///
+    /// # Errors
+    /// Where none of them can be read.
+    pub fn evaluate(&self) -> Result<Option<Evaluation>, Error> {
+        let Some(dataset) = &self.validation else { return Ok(None) };
+        let options = Options { isa: Isa::detect(), ..Options::default() };
+        let program = Program::compile(self.program.graph(), self.params(), &options)?;
+        Ok(Some(evaluate(&program, dataset, self.recipe.evaluation_photos(), &self.pool)?))
+    }
+
+    /// Writes a checkpoint, and the network as a file that runs.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written; what it holds stays.
+    pub fn save(&mut self) -> Result<(), Error> {
+        self.position.optimizer_steps = self.optimizer.steps();
+        self.position.average_updates = self.average.as_ref().map_or(0, Average::updates);
+        let checkpoint = Checkpoint {
+            network: self.network.clone(),
+            weights: self.program.params().tensors,
+            optimizer: self.optimizer.state(),
+            average: self.average.as_ref().map(Average::state).unwrap_or_default(),
+            position: self.position.clone(),
+            recipe: self.recipe.to_toml(),
+            classes: self.classes.clone(),
+            extra: Default::default(),
+        };
+        checkpoint.save(&self.folder)?;
+        let Network { table, spec } = &self.network;
+        let path = self.folder.join(MODEL);
+        model_file::save(&path, self.params(), table, spec, &self.preprocessing(), &self.classes)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    fn preprocessing(&self) -> Preprocessing {
+        self.recipe.preprocessing()
+    }
+}
+
+impl TeacherNetwork {
+    fn open(recipe: &crate::recipe::Teacher, student: &Recipe, classes: usize) -> Result<TeacherNetwork, Error> {
+        let loaded = mobilenet_net::load(&recipe.weights, &Default::default())?;
+        let has = loaded.recognised.spec.classes;
+        if has != classes {
+            let reason = format!("the teacher has {has} classes, and the data {classes}");
+            return Err(mobilenet_net::Error::format(Path::new(&recipe.weights), reason).into());
+        }
+        let (own, theirs) = (student.preprocessing(), loaded.recognised.preprocessing);
+        let pixels = [0, 1, 2].map(|c| {
+            let factor = own.std[c] / theirs.std[c];
+            (factor, (own.mean[c] - theirs.mean[c]) / theirs.std[c])
+        });
+        let program = Program::compile(&loaded.graph, loaded.params, &Options::default())?;
+        let distillation = Distillation { temperature: recipe.temperature as f32, mix: recipe.mix as f32 };
+        Ok(TeacherNetwork { program, arena: None, distillation, pixels })
+    }
+
+    fn logits(&mut self, batch: &Batch, pool: &Arc<Pool>) -> Result<&[f32], Error> {
+        let [h, w] = batch.size;
+        if self.arena.as_ref().is_none_or(|a| a.input_shape().n != batch.len()) {
+            self.arena = Some(self.program.arena(batch.len(), h, w, pool)?);
+        }
+        let Some(arena) = &mut self.arena else { unreachable!("made above") };
+        let planes = arena.input_mut().chunks_exact_mut(h * w).zip(batch.images.chunks_exact(h * w));
+        for (plane, (to, from)) in planes.enumerate() {
+            let (factor, summand) = self.pixels[plane % 3];
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor + summand);
+        }
+        self.program.run(arena);
+        Ok(arena.output("logits").unwrap_or_default())
+    }
+}
+
+/// Tensors of `start` that have a name and shape of `params`.
+fn take_over(params: &mut Params, mut start: Params) {
+    for (name, tensor) in &mut params.tensors {
+        if let Some(known) = start.tensors.remove(name).filter(|t| t.shape() == tensor.shape()) {
+            *tensor = known;
+        }
+    }
+}
+
+/// Photos of each class.
+fn counts(dataset: &Dataset) -> Vec<usize> {
+    let mut counts = vec![0; dataset.classes().len()];
+    for item in dataset.items() {
+        if let mobilenet_data::Target::Class(class) = item.target {
+            counts[class as usize] += 1;
+        }
+    }
+    counts
+}
