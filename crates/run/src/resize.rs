@@ -5,8 +5,9 @@
 //! 0.0 to 0.5 % of the bytes, nearly always by one level; `tests/resize.rs` holds them to Pillow's own results.
 
 use crate::Image;
-use fast_image_resize::images::{Image as Target, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use mobilenet_net::preprocessing::Filter;
 
 /// A part of a picture, in pixels.
@@ -116,9 +117,11 @@ fn convolve(
     to: (usize, usize),
     options: &ResizeOptions,
 ) -> Vec<u8> {
-    // Sides fit 32 bits: the source's by MAX_SIDE, the window's because its bytes exist.
-    let source = ImageRef::new(width as u32, height as u32, rgb, PixelType::U8x3).expect("3 bytes a pixel");
-    let mut target = Target::new(to.0 as u32, to.1 as u32, PixelType::U8x3);
-    resizer.resize(&source, &mut target, options).expect("the window lies in the source");
-    target.into_vec()
+    // Typed, so that the library's code for other pixels, 3 MB of it, stays out of the program. Sides fit 32 bits: the
+    // source's by MAX_SIDE, the window's because its bytes exist.
+    let source = TypedImageRef::<U8x3>::from_buffer(width as u32, height as u32, rgb).expect("3 bytes a pixel");
+    let mut bytes = vec![0; to.0 * to.1 * 3];
+    let mut target = TypedImage::<U8x3>::from_buffer(to.0 as u32, to.1 as u32, &mut bytes).expect("3 bytes a pixel");
+    resizer.resize_typed(&source, &mut target, options).expect("the window lies in the source");
+    bytes
 }
