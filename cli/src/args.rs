@@ -92,7 +92,7 @@ impl SpecArgs {
         let table = model.map(arch::find).transpose()?;
         if let Some(path) = weights {
             let Loaded { recognised, graph, params } = mobilenet::net::load(path, &self.overrides(table))?;
-            recognised.guesses.iter().for_each(|guess| eprintln!("guessed {guess}"));
+            recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
             let Recognised { table, spec, preprocessing, .. } = recognised;
             let [h, w] = preprocessing.size;
             let (file, params) = (Some(path.to_owned()), Some(params));

@@ -37,7 +37,7 @@ pub struct Classify {
     /// How many classes to name
     #[arg(long, default_value_t = 5, value_name = "K", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     top: u64,
-    /// Print one JSON object a photo and line: {\"path\", \"top\": [{\"class\", \"label\", \"probability\"}]}
+    /// Print one JSON object a photo and line: {"path", "top": [{"class", "label", "probability"}]}
     #[arg(long)]
     json: bool,
     /// Threads [default: what quota, affinity and cores allow]
@@ -134,7 +134,7 @@ impl Classify {
             failed += 1;
             // Errors of ours begin with the path.
             let path = path.display().to_string();
-            eprintln!("error: {}", if reason.starts_with(&path) { reason } else { format!("{path}: {reason}") });
+            note!("error: {}", if reason.starts_with(&path) { reason } else { format!("{path}: {reason}") });
         };
         for path in &self.paths {
             let photos = match photos(path) {
@@ -187,7 +187,7 @@ impl Classify {
                 threads: self.threads.map(|n| n as usize),
             },
         )?;
-        classifier.recognised().guesses.iter().for_each(|guess| eprintln!("guessed {guess}"));
+        classifier.recognised().guesses.iter().for_each(|guess| note!("guessed {guess}"));
         Ok(classifier)
     }
 

@@ -39,7 +39,7 @@ pub struct Eval {
 impl Eval {
     pub fn run(self) -> Result<(), Failure> {
         let loaded = mobilenet::net::load(&self.weights, &self.spec.overrides(None))?;
-        loaded.recognised.guesses.iter().for_each(|guess| eprintln!("guessed {guess}"));
+        loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
         let dataset = match &loaded.recognised.labels {
             Some(labels) => Dataset::open_as(&self.data, labels)?,
             None => Dataset::open(&self.data)?,

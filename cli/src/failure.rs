@@ -10,6 +10,8 @@ pub enum Failure {
     Reported,
     /// Some inputs failed and were reported; the rest is done: exit code 1.
     Some,
+    /// Ended by Ctrl-C, in good order: exit code 130, as shells have it.
+    Interrupted,
     /// Whoever read our output has closed it: nothing left to say.
     ClosedPipe,
 }
@@ -30,11 +32,12 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         match self {
             Failure::Bad(reason) => {
-                eprintln!("error: {reason}");
+                note!("error: {reason}");
                 ExitCode::from(2)
             }
             Failure::Reported => ExitCode::from(2),
             Failure::Some => ExitCode::from(1),
+            Failure::Interrupted => ExitCode::from(130),
             Failure::ClosedPipe => ExitCode::SUCCESS,
         }
     }

@@ -2,6 +2,14 @@
 //!
 //! Exit codes: 0 done, 1 some inputs failed, 2 wrong usage or bad input.
 
+/// A line on standard error. Where nobody listens any more there is nobody to tell, and no reason to panic.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod args;
 mod bench;
 mod classify;

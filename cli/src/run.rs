@@ -1,6 +1,6 @@
 //! `mobilenet run`: tensors in, tensors out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mobilenet::net::{DType, weights};
@@ -46,6 +46,10 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<(), Failure> {
+        if [&self.input, &self.weights].iter().any(|path| is_same_file(path, &self.output)) {
+            let output = self.output.display();
+            return Err(Failure::bad(format!("{output}: the output would replace what is read; give another name")));
+        }
         let isa = self.run.isa()?;
         files::check(&self.output)?;
         let mut network = self.spec.open(self.model.as_deref(), Some(&self.weights))?;
@@ -97,4 +101,9 @@ impl Run {
         }
         Ok((shape, tensor.into_f32()))
     }
+}
+
+/// Whether both paths lead to one file that exists.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -8,7 +8,7 @@ use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
 use crate::epilogue::{Activation, finish};
 use crate::isa::{Lanes, Tier};
-use crate::layout::{LANES, Order, blocks};
+use crate::layout::{LANES, Order, blocked_len, blocks, volume};
 use crate::pack;
 use crate::pool::Pool;
 use crate::split::{Shared, for_each, piece, wanted};
@@ -75,7 +75,7 @@ impl Dense {
         assert_eq!(weights.len(), self.outputs * inputs * taps, "weights of {}×{inputs}×{taps}", self.outputs);
         let weight = |o: usize, step: usize| weights[(o * inputs + step % inputs) * taps + step / inputs];
         pack::fill(&mut self.panels, self.outputs, taps * inputs, self.tier.panel_blocks, weight);
-        self.bias[..bias.len()].copy_from_slice(bias);
+        pack::set_bias(&mut self.bias, self.outputs, bias);
     }
 
     /// Runs the layer.
@@ -84,15 +84,17 @@ impl Dense {
     /// Where a buffer's length does not fit.
     pub fn run(&self, pool: &Pool, call: Call) {
         let Call { images, geometry, source, x, y, residual } = call;
+        geometry.check();
         let [x_pixels, y_pixels] = geometry.pixels();
         let (x_image, x_pixel, group, group_len) = match source {
-            Source::Blocked => (blocks(self.inputs) * x_pixels * LANES, LANES, x_pixels * LANES, LANES),
-            Source::Plain(Order::Nchw) => (self.inputs * x_pixels, 1, x_pixels, 1),
-            Source::Plain(Order::Nhwc) => (self.inputs * x_pixels, self.inputs, 0, self.inputs),
+            Source::Blocked => (blocked_len(1, self.inputs, x_pixels, 1), LANES, x_pixels * LANES, LANES),
+            Source::Plain(Order::Nchw) => (volume(&[self.inputs, x_pixels]), 1, x_pixels, 1),
+            Source::Plain(Order::Nhwc) => (volume(&[self.inputs, x_pixels]), self.inputs, 0, self.inputs),
         };
-        let y_image = blocks(self.outputs) * y_pixels * LANES;
+        let y_image = blocked_len(1, self.outputs, y_pixels, 1);
         assert_eq!(geometry.kernel, self.kernel, "the layer's kernel");
-        assert_eq!((x.len(), y.len()), (images * x_image, images * y_image), "dense buffers");
+        let lens = (volume(&[images, x_image]), volume(&[images, y_image]));
+        assert_eq!((x.len(), y.len()), lens, "dense buffers");
         assert!(residual.is_none_or(|r| r.len() == y.len()), "the residual lies as the output does");
 
         let steps = self.kernel[0] * self.kernel[1] * self.inputs;

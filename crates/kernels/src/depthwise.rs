@@ -8,7 +8,7 @@ use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
 use crate::epilogue::{Activation, finish};
 use crate::isa::{Lanes, Tier};
-use crate::layout::{LANES, blocks};
+use crate::layout::{LANES, blocks, volume};
 use crate::pack;
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
@@ -73,7 +73,7 @@ impl Depthwise {
         let taps = self.kernel[0] * self.kernel[1];
         assert_eq!(weights.len(), self.channels * taps, "weights of {}×{taps}", self.channels);
         pack::fill(&mut self.weights, self.channels, taps, 1, |c, tap| weights[c * taps + tap]);
-        self.bias[..bias.len()].copy_from_slice(bias);
+        pack::set_bias(&mut self.bias, self.channels, bias);
     }
 
     /// As [`Depthwise::set`], flipped: at stride 1 the layer then gives the input gradient of the one with `weights`.
@@ -120,10 +120,12 @@ impl Depthwise {
     /// Where a buffer's length does not fit.
     pub fn run(&self, pool: &Pool, call: Call) {
         let Call { images, geometry, x, y, residual, sums, prologue, scratch } = call;
-        let [x_len, y_len] = geometry.pixels().map(|pixels| pixels * LANES);
+        geometry.check();
+        let [x_len, y_len] = geometry.pixels().map(|pixels| volume(&[pixels, LANES]));
         let count = blocks(self.channels);
         assert_eq!(geometry.kernel, self.kernel, "the layer's kernel");
-        assert_eq!((x.len(), y.len()), (images * count * x_len, images * count * y_len), "depthwise buffers");
+        let lens = (volume(&[images, count, x_len]), volume(&[images, count, y_len]));
+        assert_eq!((x.len(), y.len()), lens, "depthwise buffers");
         assert!(residual.is_none_or(|r| r.len() == y.len()), "the residual lies as the output does");
         let shards = self.shards(geometry.output);
         if let Some(s) = &sums {
@@ -194,7 +196,7 @@ pub(crate) unsafe fn task<L: Lanes, const Q: usize>(t: &Task) {
         let filled;
         let mut t = t;
         if let Some(prologue) = t.prologue {
-            let first = g.start(0, t.rows.start).max(0) as usize;
+            let first = (g.start(0, t.rows.start).max(0) as usize).min(g.input[0]);
             let last = g.start(0, t.rows.end - 1) + ((g.kernel[0] - 1) * g.dilation[0]) as isize;
             let rows = (last + 1).clamp(first as isize, g.input[0] as isize) as usize - first;
             let line = g.input[1] * LANES;

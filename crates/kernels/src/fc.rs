@@ -7,7 +7,7 @@ use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
 use crate::epilogue::{Activation, apply};
 use crate::isa::{Lanes, Tier};
-use crate::layout::{LANES, blocks};
+use crate::layout::{LANES, blocks, volume};
 use crate::pack;
 use crate::pool::Pool;
 use crate::split::{Shared, for_each, piece, wanted};
@@ -46,7 +46,7 @@ impl FullyConnected {
         assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.outputs, self.inputs);
         let inputs = self.inputs;
         pack::fill(&mut self.panels, self.outputs, inputs, self.tier.panel_blocks, |o, i| weights[o * inputs + i]);
-        self.bias[..bias.len()].copy_from_slice(bias);
+        pack::set_bias(&mut self.bias, self.outputs, bias);
     }
 
     /// As [`FullyConnected::set`], from the weights of the layer whose input gradient this one gives.
@@ -62,7 +62,8 @@ impl FullyConnected {
     /// Where a buffer's length does not fit.
     pub fn run(&self, pool: &Pool, images: usize, x: &[f32], y: &mut [f32]) {
         let (x_image, y_image) = (blocks(self.inputs) * LANES, blocks(self.outputs) * LANES);
-        assert_eq!((x.len(), y.len()), (images * x_image, images * y_image), "fully connected buffers");
+        let lens = (volume(&[images, x_image]), volume(&[images, y_image]));
+        assert_eq!((x.len(), y.len()), lens, "fully connected buffers");
         let panel_count = blocks(self.outputs).div_ceil(self.tier.panel_blocks);
         let groups = wanted(pool, images * self.inputs * self.outputs).min(panel_count);
         let y = Shared::new(y);

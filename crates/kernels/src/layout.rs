@@ -11,9 +11,22 @@ pub const fn blocks(channels: usize) -> usize {
     channels.div_ceil(LANES)
 }
 
+/// Product of sizes. Every length that a kernel checks its buffers against comes from here: a product that wrapped would
+/// pass for a small one.
+///
+/// # Panics
+/// Beyond the address space.
+pub(crate) fn volume(sizes: &[usize]) -> usize {
+    let volume = sizes.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+    volume.filter(|&p| p <= isize::MAX as usize / size_of::<f32>()).expect("a tensor within the address space")
+}
+
 /// Values that a blocked tensor of these sizes holds.
-pub const fn blocked_len(n: usize, channels: usize, h: usize, w: usize) -> usize {
-    n * blocks(channels) * h * w * LANES
+///
+/// # Panics
+/// Beyond the address space.
+pub fn blocked_len(n: usize, channels: usize, h: usize, w: usize) -> usize {
+    volume(&[n, blocks(channels), h, w, LANES])
 }
 
 /// Order of a plain tensor's axes.
@@ -42,12 +55,12 @@ pub struct Dims {
 impl Dims {
     /// Pixels of an image.
     pub fn pixels(&self) -> usize {
-        self.h * self.w
+        volume(&[self.h, self.w])
     }
 
     /// Values in plain order.
     pub fn len(&self) -> usize {
-        self.n * self.c * self.pixels()
+        volume(&[self.n, self.c, self.h, self.w])
     }
 
     /// True where a size is zero.

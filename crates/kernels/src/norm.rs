@@ -15,14 +15,15 @@ use crate::split::{Shared, for_each, piece, wanted};
 /// What is added up over a plane's pixels.
 #[derive(Clone, Copy)]
 pub enum Sum<'a> {
-    /// x and x²: two values a lane.
+    /// x − k and (x − k)², and k: three values a lane. k is the plane's first pixel, so that a mean far from zero does not
+    /// swallow the variance.
     Moments,
     /// prologue(x): one value a lane, for pooling.
     Value(Prologue<'a>),
     /// gradient · activation(norm(x)): one value a lane, the gradient of the prologue's gate.
     GateGradient(Prologue<'a>, &'a [f32]),
-    /// d and d · x, two values a lane, for d = gradient · activation′(norm(x)); see [`Backward`].
-    Backward(Backward<'a>),
+    /// d and d · (x − centre), two values a lane, for d as in [`Backward`]; the centre is a value a lane near the mean.
+    Backward(Backward<'a>, &'a [f32]),
 }
 
 /// The way back through a prologue's gate and activation: d = (g · gate + spread) · activation′(x · scale + shift).
@@ -50,7 +51,8 @@ pub enum Map<'a> {
 /// Values that [`sum`] gives for each lane.
 fn values(sum: &Sum) -> usize {
     match sum {
-        Sum::Moments | Sum::Backward(_) => 2,
+        Sum::Moments => 3,
+        Sum::Backward(..) => 2,
         Sum::Value(_) | Sum::GateGradient(..) => 1,
     }
 }
@@ -62,13 +64,16 @@ fn values(sum: &Sum) -> usize {
 pub fn sum(isa: Isa, pool: &Pool, what: Sum, dims: Dims, x: &[f32], sums: &mut [f32]) {
     let per_plane = values(&what) * LANES;
     assert_eq!(sums.len(), dims.n * blocks(dims.c) * per_plane, "sums of {dims:?}");
-    let (kind, prologue, gradient, spread) = match what {
-        Sum::Moments => (Kind::Moments, Prologue::default(), None, None),
-        Sum::Value(prologue) => (Kind::Value, prologue, None, None),
-        Sum::GateGradient(prologue, gradient) => (Kind::GateGradient, prologue, Some(gradient), None),
-        Sum::Backward(Backward { prologue, gradient, spread }) => (Kind::BackwardSums, prologue, gradient, spread),
+    let none = [None; 3];
+    let (kind, prologue, gradient, spread, factors) = match what {
+        Sum::Moments => (Kind::Moments, Prologue::default(), None, None, none),
+        Sum::Value(prologue) => (Kind::Value, prologue, None, None, none),
+        Sum::GateGradient(prologue, gradient) => (Kind::GateGradient, prologue, Some(gradient), None, none),
+        Sum::Backward(Backward { prologue, gradient, spread }, centre) => {
+            (Kind::BackwardSums, prologue, gradient, spread, [Some(centre), None, None])
+        }
     };
-    planes(isa, pool, dims, Planes { kind, prologue, x, other: gradient, spread, factors: [None; 3], per_plane }, sums);
+    planes(isa, pool, dims, Planes { kind, prologue, x, other: gradient, spread, factors, per_plane }, sums);
 }
 
 /// Writes a value for every value of `x`.
@@ -103,6 +108,7 @@ fn planes(isa: Isa, pool: &Pool, dims: Dims, p: Planes, y: &mut [f32]) {
     let tier = Tier::of(isa);
     let (count, lanes, plane) = (blocks(dims.c), blocks(dims.c) * LANES, dims.pixels() * LANES);
     assert_eq!(p.x.len(), dims.blocked_len(), "input of {dims:?}");
+    assert!(dims.pixels() > 0, "an image without pixels");
     assert!(p.other.is_none_or(|o| o.len() == p.x.len()), "the other operand of {dims:?}");
     assert!(p.spread.is_none_or(|s| s.len() == dims.n * lanes), "a spread value a lane of every image");
     assert!(p.factors.iter().flatten().all(|f| f.len() == lanes), "one factor a lane");
@@ -123,6 +129,7 @@ fn planes(isa: Isa, pool: &Pool, dims: Dims, p: Planes, y: &mut [f32]) {
                 factors: p.factors.map(|f| f.map_or(std::ptr::null(), |f| lane(f, 0))),
                 y: y.at(i * p.per_plane),
                 pixels: dims.pixels(),
+                used: if block + 1 == count { dims.c - block * LANES } else { LANES },
             };
             // SAFETY: the tier was handed out by detection; all pointers lie in buffers whose lengths were checked, and
             // each plane writes its own part of `y`.
@@ -154,6 +161,8 @@ pub(crate) struct Task {
     factors: [*const f32; 3],
     y: *mut f32,
     pixels: usize,
+    /// Lanes that are channels; the others stay zero whatever the activation makes of zero.
+    used: usize,
 }
 
 /// Sums of `$n` values over the pixels. Four at once of each: a single sum would wait for its own last step. A macro, since
@@ -161,29 +170,34 @@ pub(crate) struct Task {
 macro_rules! sums {
     ($lanes:ty, $n:literal, $pixels:expr, |$p:ident| $each:expr) => {{
         const WAYS: usize = 4;
-        let mut acc = [[<$lanes>::splat(0.0); $n]; WAYS];
-        let whole = $pixels / WAYS * WAYS;
-        for first in (0..whole).step_by(WAYS) {
-            for (way, acc) in acc.iter_mut().enumerate() {
-                let $p = first + way;
-                let values: [$lanes; $n] = $each;
-                for n in 0..$n {
-                    acc[n] = acc[n].add(values[n]);
+        // A chunk's sums are added to the total at its end: rounding grows with the chunk, not with the plane.
+        const CHUNK: usize = 256;
+        let mut total = [<$lanes>::splat(0.0); $n];
+        for start in (0..$pixels).step_by(CHUNK) {
+            let count = CHUNK.min($pixels - start);
+            let mut acc = [[<$lanes>::splat(0.0); $n]; WAYS];
+            let whole = start + count / WAYS * WAYS;
+            for first in (start..whole).step_by(WAYS) {
+                for (way, acc) in acc.iter_mut().enumerate() {
+                    let $p = first + way;
+                    let values: [$lanes; $n] = $each;
+                    for n in 0..$n {
+                        acc[n] = acc[n].add(values[n]);
+                    }
                 }
             }
-        }
-        for $p in whole..$pixels {
-            let values: [$lanes; $n] = $each;
+            for $p in whole..start + count {
+                let values: [$lanes; $n] = $each;
+                for n in 0..$n {
+                    acc[0][n] = acc[0][n].add(values[n]);
+                }
+            }
+            let [first, second, third, fourth] = acc;
             for n in 0..$n {
-                acc[0][n] = acc[0][n].add(values[n]);
+                total[n] = total[n].add(first[n].add(second[n]).add(third[n].add(fourth[n])));
             }
         }
-        let [first, second, third, fourth] = acc;
-        let mut out = [<$lanes>::splat(0.0); $n];
-        for n in 0..$n {
-            out[n] = first[n].add(second[n]).add(third[n].add(fourth[n]));
-        }
-        out
+        total
     }};
 }
 
@@ -280,7 +294,13 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
 
     #[inline(always)]
     unsafe fn store(&self, at: usize, v: L) {
-        unsafe { v.store(self.t.y.add(at * LANES)) }
+        unsafe {
+            let y = self.t.y.add(at * LANES);
+            v.store(y);
+            for lane in self.t.used..LANES {
+                y.add(lane).write(0.0);
+            }
+        }
     }
 
     #[inline(always)]
@@ -301,12 +321,15 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
         unsafe {
             match self.t.kind {
                 Kind::Moments => {
+                    let k = self.x(0);
+                    let minus = k.mul(L::splat(-1.0));
                     let [s, q] = sums!(L, 2, pixels, |p| {
-                        let v = self.x(p);
+                        let v = self.x(p).add(minus);
                         [v, v.mul(v)]
                     });
                     self.store(0, s);
                     self.store(1, q);
+                    self.store(2, k);
                 }
                 Kind::Value => {
                     let [s] = sums!(L, 1, pixels, |p| [self.activated(self.x(p))]);
@@ -317,10 +340,11 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
                     self.store(0, s);
                 }
                 Kind::BackwardSums => {
+                    let minus = Self::lane(self.t.factors[0]).mul(L::splat(-1.0));
                     let [s, q] = sums!(L, 2, pixels, |p| {
                         let v = self.x(p);
                         let d = self.back(p, v);
-                        [d, d.mul(v)]
+                        [d, d.mul(v.add(minus))]
                     });
                     self.store(0, s);
                     self.store(1, q);

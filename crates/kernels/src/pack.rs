@@ -39,6 +39,12 @@ pub(crate) fn fill(
     }
 }
 
+/// Replaces a packed bias; an empty one leaves it. The lanes beyond the last channel keep their padding.
+pub(crate) fn set_bias(packed: &mut [f32], outputs: usize, bias: &[f32]) {
+    assert!(bias.is_empty() || bias.len() == outputs, "{} biases for {outputs} channels", bias.len());
+    packed[..bias.len()].copy_from_slice(bias);
+}
+
 /// The bias of every lane, with the activation's padding beyond the last channel. An empty bias is zero.
 pub(crate) fn bias(outputs: usize, bias: &[f32], activation: Activation) -> AlignedBuf {
     assert!(bias.is_empty() || bias.len() == outputs, "{} biases for {outputs} channels", bias.len());

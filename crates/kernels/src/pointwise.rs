@@ -8,7 +8,7 @@ use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
 use crate::epilogue::{Activation, finish};
 use crate::isa::{Lanes, Tier};
-use crate::layout::{LANES, blocks};
+use crate::layout::{LANES, blocked_len, blocks, volume};
 use crate::pack;
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
@@ -68,7 +68,7 @@ impl Pointwise {
         assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.outputs, self.inputs);
         let inputs = self.inputs;
         pack::fill(&mut self.panels, self.outputs, inputs, self.tier.panel_blocks, |o, i| weights[o * inputs + i]);
-        self.bias[..bias.len()].copy_from_slice(bias);
+        pack::set_bias(&mut self.bias, self.outputs, bias);
     }
 
     /// As [`Pointwise::set`], from the weights of the layer whose input gradient this one gives (inputs×outputs here).
@@ -95,8 +95,9 @@ impl Pointwise {
     /// Where a buffer's length does not fit.
     pub fn run(&self, pool: &Pool, call: Call) {
         let Call { images, pixels, x, y, residual, prologue, scratch } = call;
-        let (x_image, y_image) = (blocks(self.inputs) * pixels * LANES, blocks(self.outputs) * pixels * LANES);
-        assert_eq!((x.len(), y.len()), (images * x_image, images * y_image), "pointwise buffers");
+        let (x_image, y_image) = (blocked_len(1, self.inputs, pixels, 1), blocked_len(1, self.outputs, pixels, 1));
+        let lens = (volume(&[images, x_image]), volume(&[images, y_image]));
+        assert_eq!((x.len(), y.len()), lens, "pointwise buffers");
         assert!(residual.is_none_or(|r| r.len() == y.len()), "the residual lies as the output does");
         let lanes = blocks(self.inputs) * LANES;
         prologue.check(images, lanes);

@@ -2,7 +2,7 @@
 
 use crate::cpu::Isa;
 use crate::isa::{Lanes, Tier};
-use crate::layout::LANES;
+use crate::layout::{LANES, volume};
 use crate::pool::Pool;
 use crate::split::{Shared, for_each, wanted};
 use crate::window::Geometry;
@@ -21,8 +21,9 @@ pub enum Kind {
 /// # Panics
 /// Where a buffer's length does not fit, or a window has no tap inside the image.
 pub fn windows(isa: Isa, pool: &Pool, kind: Kind, planes: usize, geometry: Geometry, x: &[f32], y: &mut [f32]) {
-    let [x_len, y_len] = geometry.pixels().map(|pixels| pixels * LANES);
-    assert_eq!((x.len(), y.len()), (planes * x_len, planes * y_len), "pooling buffers");
+    geometry.check();
+    let [x_len, y_len] = geometry.pixels().map(|pixels| volume(&[pixels, LANES]));
+    assert_eq!((x.len(), y.len()), (volume(&[planes, x_len]), volume(&[planes, y_len])), "pooling buffers");
     for axis in [0, 1] {
         let all_have_taps = (0..geometry.output[axis]).all(|at| !geometry.taps(axis, at).is_empty());
         assert!(all_have_taps, "a pooling window lies wholly in the padding");
@@ -43,7 +44,7 @@ pub fn global_average(isa: Isa, pool: &Pool, planes: usize, pixels: usize, x: &[
 /// # Panics
 /// Where a buffer's length does not fit.
 pub fn mean_of_sums(isa: Isa, pool: &Pool, planes: usize, count: usize, pixels: usize, sums: &[f32], y: &mut [f32]) {
-    assert_eq!((sums.len(), y.len()), (planes * count * LANES, planes * LANES), "pooling buffers");
+    assert_eq!((sums.len(), y.len()), (volume(&[planes, count, LANES]), volume(&[planes, LANES])), "pooling buffers");
     each_plane(isa, pool, What::Mean { count, pixels }, planes, count * LANES, LANES, sums, y);
 }
 

@@ -90,7 +90,6 @@ fn each_output(g: &Geometry, mut f: impl FnMut(&[(usize, usize)])) {
 }
 
 /// Gradients of [`convolution`] without activation: of the weights and of the input, from the gradient `dy` of its output.
-#[expect(clippy::too_many_arguments, reason = "the textbook's list")]
 pub fn convolution_gradients(
     n: usize,
     [inputs, outputs]: [usize; 2],

@@ -1,6 +1,6 @@
 //! Bilinear resize of feature maps, as PyTorch's `interpolate` does it (torch@2.x, `UpSampleBilinear2d`).
 
-use crate::layout::LANES;
+use crate::layout::{LANES, volume};
 use crate::pool::Pool;
 use crate::split::{Shared, for_each, piece, wanted};
 
@@ -30,8 +30,8 @@ pub fn bilinear(
     x: &[f32],
     y: &mut [f32],
 ) {
-    let [x_len, y_len] = [input, output].map(|[h, w]| h * w * LANES);
-    assert_eq!((x.len(), y.len()), (planes * x_len, planes * y_len), "resize buffers");
+    let [x_len, y_len] = [input, output].map(|[h, w]| volume(&[h, w, LANES]));
+    assert_eq!((x.len(), y.len()), (volume(&[planes, x_len]), volume(&[planes, y_len])), "resize buffers");
     let rows = planes * output[0];
     let tasks = wanted(pool, 4 * y.len()).min(rows);
     let y = Shared::new(y);

@@ -1,5 +1,10 @@
 //! Where a sliding window meets an image's edges.
 
+use crate::layout::volume;
+
+/// More columns than any tile has.
+const LARGEST_TILE: usize = 16;
+
 /// A window over height and width, with the zeros before each axis. Pairs are height, width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
@@ -20,7 +25,20 @@ pub struct Geometry {
 impl Geometry {
     /// Pixels of the input and of the output.
     pub fn pixels(&self) -> [usize; 2] {
-        [self.input[0] * self.input[1], self.output[0] * self.output[1]]
+        [volume(&self.input), volume(&self.output)]
+    }
+
+    /// # Panics
+    /// Where a size of the window is zero or so large that index arithmetic could wrap.
+    pub(crate) fn check(&self) {
+        for i in [0, 1] {
+            let window = [self.kernel[i], self.stride[i], self.dilation[i]];
+            assert!(window.iter().all(|&size| size > 0), "a window of size, stride or dilation zero: {self:?}");
+            let reach = volume(&[self.kernel[i], self.dilation[i]]);
+            let most = volume(&[self.output[i].max(1) + LARGEST_TILE, self.stride[i]]);
+            let ends = [reach, most, self.input[i], self.before[i]];
+            assert!(ends.iter().all(|&end| end < 1 << 40), "a window beyond any image: {self:?}");
+        }
     }
 
     /// The window that leads from the output's gradient to the input's, at stride 1, for flipped weights.

@@ -206,14 +206,17 @@ proptest! {
                 mobilenet_kernels::layout::from_blocked(got, lane, Order::Nchw, &mut plain);
                 assert_plain(what, isa, &plain, want);
             };
-            let moments = sum(Sum::Moments, 2);
-            close("sum", &moments[0], &per_plane(&|i| x[i].into()));
-            close("squares", &moments[1], &per_plane(&|i| f64::from(x[i]) * f64::from(x[i])));
+            let moments = sum(Sum::Moments, 3);
+            let from_first = |i: usize| f64::from(x[i]) - f64::from(x[i / dims.pixels() * dims.pixels()]);
+            close("sum", &moments[0], &per_plane(&from_first));
+            close("squares", &moments[1], &per_plane(&|i| from_first(i).powi(2)));
+            let firsts: Vec<f32> = x.iter().step_by(dims.pixels()).copied().collect();
+            close("first", &moments[2], &firsts);
             close("pooling", &sum(Sum::Value(prologue), 1)[0], &per_plane(&|i| result[i].into()));
             close("gate", &sum(Sum::GateGradient(prologue, &bg), 1)[0], &gate_gradient);
-            let back_sums = sum(Sum::Backward(backward), 2);
+            let back_sums = sum(Sum::Backward(backward, &lanes[0]), 2);
             close("d", &back_sums[0], &per_plane(&|i| d[i]));
-            close("d x", &back_sums[1], &per_plane(&|i| d[i] * f64::from(x[i])));
+            close("d x", &back_sums[1], &per_plane(&|i| d[i] * (f64::from(x[i]) - f64::from(abc[0][channel(i)]))));
             let map = |what: Map| {
                 let mut y = vec![f32::NAN; dims.blocked_len()];
                 norm::map(isa, &pool, what, dims, &bx, &mut y);

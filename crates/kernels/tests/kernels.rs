@@ -62,26 +62,42 @@ proptest! {
     #[test]
     fn depthwise_equals_the_reference(
         (n, c) in (1usize..3, 1usize..40), g in geometry(),
-        activation in activation(), with_residual: bool, with_sums: bool, seed: u64, threads in 1usize..4,
+        activation in activation(), with_residual: bool, extra in 0..3, seed: u64, threads in 1usize..4,
     ) {
         let (dims, out) = (Dims { n, c, h: g.input[0], w: g.input[1] }, Dims { n, c, h: g.output[0], w: g.output[1] });
         let x = random(seed, dims.len());
         let (weights, bias) = (random(seed ^ 1, c * g.kernel[0] * g.kernel[1]), random(seed ^ 2, c));
         let residual = random(seed ^ 3, out.len());
-        let mut want = reference::convolution(n, [c, c], c, &g, &x, &weights, &bias, activation);
+        // Neither, sums in the epilogue, or a prologue.
+        let (with_sums, with_prologue) = (extra == 1, extra == 2);
+        let (scale, shift, gate) = (random(seed ^ 4, c), random(seed ^ 5, c), random(seed ^ 6, n * c));
+        let seen: Vec<f32> = x.iter().enumerate().map(|(i, &v)| {
+            let (image, channel) = (i / dims.pixels() / c, i / dims.pixels() % c);
+            let normed = f64::from(v) * f64::from(scale[channel]) + f64::from(shift[channel]);
+            if with_prologue { reference::activate(activation, normed) as f32 * gate[image * c + channel] } else { v }
+        }).collect();
+        let mut want = reference::convolution(n, [c, c], c, &g, &seen, &weights, &bias, activation);
         if with_residual {
             want.iter_mut().zip(&residual).for_each(|(y, r)| *y += r);
         }
         let (x, residual) = (blocked(&x, dims), blocked(&residual, out));
+        let lanes = |v: &[f32]| blocked(v, Dims { n: v.len() / c, c, h: 1, w: 1 });
+        let (scale, shift, gate) = (lanes(&scale), lanes(&shift), lanes(&gate));
+        let norm = Some(Norm { scale: &scale, shift: &shift });
+        let prologue = match with_prologue {
+            true => Prologue { norm, activation, gate: Some(&gate) },
+            false => Prologue::default(),
+        };
         let pool = Pool::new(threads);
         for isa in Isa::available() {
             let layer = depthwise::Depthwise::new(isa, c, g.kernel, &weights, &bias, activation);
             let mut y = vec![f32::NAN; out.blocked_len()];
             let mut sums = vec![f32::NAN; layer.sums(n, g.output)];
+            let mut scratch = vec![f32::NAN; layer.scratch(&g, threads)];
             layer.run(&pool, depthwise::Call {
                 images: n, geometry: g, x: &x, y: &mut y,
                 residual: with_residual.then_some(&residual[..]),
-                sums: with_sums.then_some(&mut sums[..]), prologue: Prologue::default(), scratch: &mut [],
+                sums: with_sums.then_some(&mut sums[..]), prologue, scratch: &mut scratch,
             });
             assert_close("depthwise", isa, &y, out, &want);
             if with_sums {
@@ -293,5 +309,66 @@ fn bits_are_equal_for_any_number_of_threads() {
             })
             .into();
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{isa} differs between thread counts");
+    }
+}
+
+/// What a safe function must refuse, whatever the sizes say: the message of its panic.
+fn refusal(f: impl FnOnce() + std::panic::UnwindSafe) -> String {
+    let payload = std::panic::catch_unwind(f).expect_err("the sizes were accepted");
+    let text = payload.downcast_ref::<String>().cloned();
+    text.or_else(|| payload.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default()
+}
+
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    let huge = Dims { n: 1 << 60, c: 16, h: 1, w: 1 };
+    let text = refusal(|| {
+        let operation = elementwise::Operation::Activate(Activation::Relu);
+        elementwise::run(Isa::Portable, &Pool::new(1), operation, huge, &[], &mut []);
+    });
+    assert_eq!(text, "a tensor within the address space");
+    let text = refusal(|| {
+        let layer = pointwise::Pointwise::new(Isa::Portable, 16, 16, &[0.0; 256], &[], Activation::Linear);
+        let (prologue, scratch) = (Prologue::default(), &mut [][..]);
+        let call =
+            pointwise::Call { images: 1 << 60, pixels: 1, x: &[], y: &mut [], residual: None, prologue, scratch };
+        layer.run(&Pool::new(1), call);
+    });
+    assert_eq!(text, "a tensor within the address space");
+}
+
+#[test]
+fn windows_that_no_image_has_are_refused() {
+    let g = Geometry {
+        input: [1, 4],
+        output: [1, 4],
+        kernel: [1, 9],
+        stride: [1, 1],
+        dilation: [1, 1 << 61],
+        before: [0; 2],
+    };
+    for (geometry, reason) in [
+        (g, "address space"),
+        (Geometry { dilation: [1, 1 << 41], ..g }, "a window beyond any image"),
+        (Geometry { dilation: [1, 0], ..g }, "stride or dilation zero"),
+        (Geometry { dilation: [1, 1], before: [0, 1 << 50], ..g }, "a window beyond any image"),
+    ] {
+        let text = refusal(move || {
+            let layer = depthwise::Depthwise::new(Isa::Portable, 16, [1, 9], &[0.0; 144], &[], Activation::Linear);
+            let (x, mut y) = ([0.0; 64], [0.0; 64]);
+            let (prologue, scratch) = (Prologue::default(), &mut [][..]);
+            let call = depthwise::Call {
+                images: 1,
+                geometry,
+                x: &x,
+                y: &mut y,
+                residual: None,
+                sums: None,
+                prologue,
+                scratch,
+            };
+            layer.run(&Pool::new(1), call);
+        });
+        assert!(text.contains(reason), "{text}");
     }
 }

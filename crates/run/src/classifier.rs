@@ -112,11 +112,12 @@ impl Classifier {
         if channels != 3 {
             return Err(Error::Channels { network: recognised.table.name.clone(), channels });
         }
-        let preprocessing = options.preprocessing.over(recognised.preprocessing);
+        let preprocessing =
+            options.preprocessing.over(recognised.preprocessing).checked().ok_or(Error::Preprocessing)?;
         let classes = recognised.spec.classes - usize::from(preprocessing.background_class);
         let labels = match (&options.labels, &recognised.labels) {
             (Some(file), _) => Labels::from_file(file, classes)?,
-            (None, Some(names)) => Labels::new(names.clone()),
+            (None, Some(names)) => Labels::new(names[usize::from(preprocessing.background_class)..].to_vec()),
             (None, None) if classes == 1000 && recognised.origin != Origin::Ours => Labels::imagenet(),
             (None, None) => Labels::numbered(classes),
         };

@@ -18,6 +18,9 @@ pub enum Error {
     /// Of the instruction set asked for by `MOBILENET_ISA`.
     #[error(transparent)]
     Isa(#[from] mobilenet_kernels::cpu::IsaError),
+    /// Sizes or deviations that no photo can be brought to.
+    #[error("preprocessing needs sizes of 1 to 8192 pixels and deviations above 0")]
+    Preprocessing,
     /// Photos have three channels; the network takes another number.
     #[error("{network} takes {channels} input channels; photos have 3 (use `run` with a tensor)")]
     Channels {

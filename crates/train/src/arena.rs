@@ -169,7 +169,8 @@ impl Step {
 
 /// Values of scratch memory that a step needs.
 fn scratch_len(program: &TrainProgram, shapes: &Shapes, step: Step, threads: usize) -> usize {
-    let sums = |node: NodeId| Sums::len(shapes[node].n, shapes[node].c);
+    // The way back needs two sums and a value a lane; with one image that is as much as three.
+    let sums = |node: NodeId| Sums::len(shapes[node].n, shapes[node].c, 3);
     match step {
         Step::Layer { layer, .. } => {
             let of = &program.steps.layers[layer];

@@ -2,7 +2,7 @@
 
 use mobilenet_kernels::dense::Source;
 use mobilenet_kernels::grad;
-use mobilenet_kernels::layout::{from_blocked, to_blocked};
+use mobilenet_kernels::layout::{LANES, blocks, from_blocked, to_blocked};
 use mobilenet_kernels::norm::{self, Backward, Map, Sum};
 use mobilenet_kernels::prologue::Prologue;
 use mobilenet_kernels::{dense, depthwise, pointwise};
@@ -134,14 +134,14 @@ impl TrainProgram {
         let dims = arena.dims(of.node);
         let pool = arena.pool.clone();
         let ([scratch], [x]) = arena.memory.parts([Some(arena.scratch)], [Some(value)]);
-        let sums = &mut scratch[..Sums::len(dims.n, dims.c)];
+        let sums = &mut scratch[..Sums::len(dims.n, dims.c, 3)];
         norm::sum(self.options.isa, &pool, Sum::Moments, dims, x, sums);
-        let sums = Sums { values: sums, images: dims.n, channels: dims.c };
+        let sums = Sums { values: sums, each: 3, images: dims.n, channels: dims.c };
         let [gamma, beta, mean, variance] = &mut self.values[of.gamma..of.gamma + 4] else {
             unreachable!("a batch norm has four tensors")
         };
         let values = NormValues { gamma, beta, mean, variance };
-        self.norms[norm].forward(sums, dims.n * dims.pixels(), of.epsilon, self.statistics, values);
+        self.norms[norm].forward(sums, dims.pixels(), of.epsilon, self.statistics, values);
     }
 
     fn view_gradient(&mut self, step: Step, arena: &mut TrainArena) {
@@ -156,11 +156,21 @@ impl TrainProgram {
             Backward { prologue, gradient, spread }
         }
         let gradients = [gradient, spread];
-        let sums = &mut scratch[..Sums::len(dims.n, dims.c)];
+        let (sums, zeros) = scratch.split_at_mut(Sums::len(dims.n, dims.c, 2));
+        let zeros = &mut zeros[..blocks(dims.c) * LANES];
+        zeros.fill(0.0);
+        let centre = view.norm.map_or(&*zeros, |n| &self.norms[n].centre);
         if view.norm.is_some() || bias.is_some() {
-            norm::sum(isa, &pool, Sum::Backward(back(prologue(&self.norms, &view, gate), gradients)), dims, x, sums);
+            norm::sum(
+                isa,
+                &pool,
+                Sum::Backward(back(prologue(&self.norms, &view, gate), gradients), centre),
+                dims,
+                x,
+                sums,
+            );
         }
-        let sums = Sums { values: sums, images: dims.n, channels: dims.c };
+        let sums = Sums { values: sums, each: 2, images: dims.n, channels: dims.c };
         if let Some(norm) = view.norm {
             let gamma = self.steps.norms[norm].gamma;
             let [gamma, beta] = &mut self.gradients[gamma..gamma + 2] else { unreachable!("γ and β") };

@@ -8,7 +8,7 @@ use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
 use crate::dense::Source;
 use crate::isa::{Lanes, Tier};
-use crate::layout::{LANES, Order, blocks};
+use crate::layout::{LANES, Order, blocked_len, blocks, volume};
 use crate::pool::Pool;
 use crate::split::{Shared, for_each, wanted};
 use crate::window::Geometry;
@@ -51,16 +51,18 @@ fn partial([inputs, outputs]: [usize; 2], geometry: &Geometry) -> usize {
 pub fn weights(isa: Isa, pool: &Pool, call: Call) {
     let Call { channels: [inputs, outputs], images, geometry, source, x, dy, dw, scratch } = call;
     let tier = Tier::of(isa);
+    geometry.check();
     let [x_pixels, y_pixels] = geometry.pixels();
     let taps = geometry.kernel[0] * geometry.kernel[1];
     let (x_image, x_pixel, group, group_len) = match source {
-        Source::Blocked => (blocks(inputs) * x_pixels * LANES, LANES, x_pixels * LANES, LANES),
-        Source::Plain(Order::Nchw) => (inputs * x_pixels, 1, x_pixels, 1),
-        Source::Plain(Order::Nhwc) => (inputs * x_pixels, inputs, 0, inputs),
+        Source::Blocked => (blocked_len(1, inputs, x_pixels, 1), LANES, x_pixels * LANES, LANES),
+        Source::Plain(Order::Nchw) => (volume(&[inputs, x_pixels]), 1, x_pixels, 1),
+        Source::Plain(Order::Nhwc) => (volume(&[inputs, x_pixels]), inputs, 0, inputs),
     };
-    let y_plane = y_pixels * LANES;
-    let y_image = blocks(outputs) * y_plane;
-    assert_eq!((x.len(), dy.len()), (images * x_image, images * y_image), "dense buffers");
+    let y_plane = volume(&[y_pixels, LANES]);
+    let y_image = volume(&[blocks(outputs), y_plane]);
+    let lens = (volume(&[images, x_image]), volume(&[images, y_image]));
+    assert_eq!((x.len(), dy.len()), lens, "dense buffers");
     assert_eq!(dw.len(), outputs * inputs * taps, "weight gradient of {outputs}×{inputs}×{:?}", geometry.kernel);
     assert!(scratch.len() >= self::scratch([inputs, outputs], images, &geometry), "scratch for the gradient");
     let (shards, partial) = (shards(images), partial([inputs, outputs], &geometry));
@@ -119,10 +121,11 @@ pub fn inputs(
     dx: &mut [f32],
 ) {
     let tier = Tier::of(isa);
-    let [x_plane, y_plane] = geometry.pixels().map(|pixels| pixels * LANES);
+    geometry.check();
+    let [x_plane, y_plane] = geometry.pixels().map(|pixels| volume(&[pixels, LANES]));
     let taps = geometry.kernel[0] * geometry.kernel[1];
-    assert_eq!(dx.len(), images * blocks(inputs) * x_plane, "dense buffers");
-    assert_eq!(dy.len(), images * blocks(outputs) * y_plane, "dense buffers");
+    assert_eq!(dx.len(), volume(&[images, blocks(inputs), x_plane]), "dense buffers");
+    assert_eq!(dy.len(), volume(&[images, blocks(outputs), y_plane]), "dense buffers");
     assert_eq!(weights.len(), outputs * inputs * taps, "weights of {outputs}×{inputs}×{:?}", geometry.kernel);
     // [input block][tap][output][16 inputs].
     let mut packed = AlignedBuf::zeroed(blocks(inputs) * taps * outputs * LANES);

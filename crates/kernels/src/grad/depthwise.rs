@@ -6,7 +6,7 @@
 
 use crate::cpu::Isa;
 use crate::isa::{Lanes, Tier};
-use crate::layout::{LANES, blocks};
+use crate::layout::{LANES, blocks, volume};
 use crate::pack;
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
@@ -49,9 +49,11 @@ fn taps(geometry: &Geometry) -> usize {
 pub fn weights(isa: Isa, pool: &Pool, call: Call) {
     let Call { channels, images, geometry, x, prologue, dy, dw, scratch } = call;
     let tier = Tier::of(isa);
-    let [x_len, y_len] = geometry.pixels().map(|pixels| pixels * LANES);
+    geometry.check();
+    let [x_len, y_len] = geometry.pixels().map(|pixels| volume(&[pixels, LANES]));
     let (count, taps) = (blocks(channels), taps(&geometry));
-    assert_eq!((x.len(), dy.len()), (images * count * x_len, images * count * y_len), "depthwise buffers");
+    let lens = (volume(&[images, count, x_len]), volume(&[images, count, y_len]));
+    assert_eq!((x.len(), dy.len()), lens, "depthwise buffers");
     assert_eq!(dw.len(), channels * taps, "weight gradient of {channels}×{:?}", geometry.kernel);
     assert!(scratch.len() >= self::scratch(channels, images, &geometry, pool.threads()), "scratch for the gradient");
     prologue.check(images, count * LANES);
@@ -99,9 +101,11 @@ pub fn inputs(
     dx: &mut [f32],
 ) {
     let tier = Tier::of(isa);
-    let [x_len, y_len] = geometry.pixels().map(|pixels| pixels * LANES);
+    geometry.check();
+    let [x_len, y_len] = geometry.pixels().map(|pixels| volume(&[pixels, LANES]));
     let (count, taps) = (blocks(channels), taps(&geometry));
-    assert_eq!((dx.len(), dy.len()), (images * count * x_len, images * count * y_len), "depthwise buffers");
+    let lens = (volume(&[images, count, x_len]), volume(&[images, count, y_len]));
+    assert_eq!((dx.len(), dy.len()), lens, "depthwise buffers");
     assert_eq!(weights.len(), channels * taps, "weights of {channels}×{:?}", geometry.kernel);
     let packed = pack::panels(channels, taps, 1, |c, tap| weights[c * taps + tap]);
     let tasks = wanted(pool, images * count * y_len * taps).min(images * count);
@@ -165,9 +169,9 @@ pub(crate) unsafe fn task<L: Lanes>(t: &Task) {
 fn outputs_of(g: &Geometry, axis: usize, k: usize) -> std::ops::Range<usize> {
     let (stride, reach) = (g.stride[axis], k * g.dilation[axis]);
     // at · stride + reach − before must be in 0 .. input.
-    let first = g.before[axis].saturating_sub(reach).div_ceil(stride);
+    let first = g.before[axis].saturating_sub(reach).div_ceil(stride).min(g.output[axis]);
     let end = (g.input[axis] + g.before[axis]).saturating_sub(reach).div_ceil(stride);
-    first..end.clamp(first, g.output[axis].max(first))
+    first..end.clamp(first, g.output[axis])
 }
 
 /// The `K` taps of kernel row `kh`: columns at which all lie inside the image together, the others one by one.
@@ -175,7 +179,7 @@ fn outputs_of(g: &Geometry, axis: usize, k: usize) -> std::ops::Range<usize> {
 unsafe fn row_of_taps<L: Lanes, const K: usize>(t: &Task, x: *const f32, kh: usize) {
     let g = &t.geometry;
     let columns: [std::ops::Range<usize>; K] = std::array::from_fn(|kw| outputs_of(g, 1, kw));
-    let inner = columns[0].start.min(g.output[1])..columns[K - 1].end;
+    let inner = columns[0].start..columns[K - 1].end;
     // SAFETY: only outputs and inputs inside the images are touched.
     unsafe {
         let mut acc = [L::splat(0.0); K];

@@ -5,7 +5,7 @@
 
 use crate::cpu::Isa;
 use crate::isa::{Lanes, Tier};
-use crate::layout::{LANES, blocks};
+use crate::layout::{LANES, blocked_len, blocks, volume};
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
 use crate::split::{Shared, for_each, piece, wanted};
@@ -51,14 +51,15 @@ fn partial([inputs, outputs]: [usize; 2]) -> usize {
 pub fn pointwise(isa: Isa, pool: &Pool, call: Call) {
     let Call { channels: [inputs, outputs], images, pixels, x, prologue, dy, dw, scratch } = call;
     let strides = Strides {
-        x_image: blocks(inputs) * pixels * LANES,
+        x_image: blocked_len(1, inputs, pixels, 1),
         x_block: pixels * LANES,
         x_pixel: LANES,
-        y_image: blocks(outputs) * pixels * LANES,
+        y_image: blocked_len(1, outputs, pixels, 1),
         y_block: pixels * LANES,
         y_pixel: LANES,
     };
-    assert_eq!((x.len(), dy.len()), (images * strides.x_image, images * strides.y_image), "product buffers");
+    let lens = (volume(&[images, strides.x_image]), volume(&[images, strides.y_image]));
+    assert_eq!((x.len(), dy.len()), lens, "product buffers");
     prologue.check(images, blocks(inputs) * LANES);
     run(isa, pool, [inputs, outputs], images, pixels, strides, x, prologue, dy, dw, scratch);
 }
@@ -79,7 +80,8 @@ pub fn fully_connected(
     scratch: &mut [f32],
 ) {
     let (x_pixel, y_pixel) = (blocks(inputs) * LANES, blocks(outputs) * LANES);
-    assert_eq!((x.len(), dy.len()), (images * x_pixel, images * y_pixel), "product buffers");
+    let lens = (volume(&[images, x_pixel]), volume(&[images, y_pixel]));
+    assert_eq!((x.len(), dy.len()), lens, "product buffers");
     let strides = Strides { x_image: 0, x_block: LANES, x_pixel, y_image: 0, y_block: LANES, y_pixel };
     run(isa, pool, [inputs, outputs], 1, images, strides, x, Prologue::default(), dy, dw, scratch);
 }

@@ -1,0 +1,131 @@
+//! Training on a small set of photos made here: it learns, repeats its bits, goes on where it stopped, and says why it
+//! cannot.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mobilenet_data::Dataset;
+use mobilenet_kernels::Pool;
+use mobilenet_net::weights;
+use mobilenet_run::{Classifier, Image};
+use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Trainer};
+use mobilenet_train::{Error, Recipe};
+
+/// Photos of three classes, told apart by their colour.
+fn photos(folder: &Path) -> Arc<Dataset> {
+    for (class, colour) in [("blue sky", [200u8, 60, 30]), ("grün", [40, 190, 50]), ("red", [30, 40, 210])] {
+        std::fs::create_dir_all(folder.join(class)).unwrap();
+        for i in 0..14u8 {
+            std::fs::write(folder.join(class).join(format!("{i} photo.bmp")), bmp(colour, i)).unwrap();
+        }
+    }
+    Arc::new(Dataset::open(folder).unwrap())
+}
+
+/// A 24-bit bitmap of 20×20 pixels around a colour (blue, green, red).
+fn bmp(colour: [u8; 3], seed: u8) -> Vec<u8> {
+    const SIDE: usize = 20;
+    let pixels = SIDE * SIDE * 3;
+    let mut bytes = b"BM".to_vec();
+    let side = SIDE as u32;
+    for word in [54 + pixels as u32, 0, 54, 40, side, side, 1 | 24 << 16, 0, pixels as u32, 0, 0, 0, 0] {
+        bytes.extend(word.to_le_bytes());
+    }
+    for i in 0..SIDE * SIDE {
+        let noise = ((i * 7 + usize::from(seed) * 13) % 31) as u8;
+        bytes.extend(colour.map(|c| c.saturating_sub(15).saturating_add(noise)));
+    }
+    bytes
+}
+
+fn recipe() -> Recipe {
+    let mut recipe =
+        Recipe { width: 0.25, total_stride: 8, resolution: 16, batch: 8, epochs: 6.0, ..Recipe::default() };
+    for (key, value) in [
+        ("lr", "0.05"),
+        ("augmentation.crop", "padded"),
+        ("augmentation.padding", "2"),
+        ("average", "0.8"),
+        ("seed", "3"),
+    ] {
+        recipe.set(key, value).unwrap();
+    }
+    recipe
+}
+
+fn trainer(recipe: Recipe, data: &Arc<Dataset>, folder: &Path, threads: usize) -> Result<Trainer, Error> {
+    Trainer::new(recipe, data.clone(), Some(data.clone()), folder, &Arc::new(Pool::new(threads)), None)
+}
+
+/// Trains to the end, stopping after each number of steps in `stops` and going on with a new trainer. The model's file.
+fn run(data: &Arc<Dataset>, folder: &Path, threads: usize, stops: &[u64]) -> Vec<u8> {
+    for (i, stop) in stops.iter().chain([&u64::MAX]).enumerate() {
+        let mut trainer = trainer(recipe(), data, folder, threads).unwrap();
+        if i > 0 {
+            assert_eq!(trainer.resume().unwrap(), None);
+        }
+        let mut left = *stop;
+        let ended = trainer.run(&mut |event| {
+            left -= u64::from(matches!(event, Event::Step { .. }));
+            if left == 0 { Control::Stop } else { Control::Continue }
+        });
+        assert_eq!(ended.unwrap(), if *stop == u64::MAX { Ended::Done } else { Ended::Stopped });
+    }
+    std::fs::read(folder.join(MODEL)).unwrap()
+}
+
+#[test]
+fn going_on_gives_the_bits_of_not_stopping_for_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    let whole = run(&data, &folder.path().join("whole"), 1, &[]);
+    assert!(whole == run(&data, &folder.path().join("stopped"), 2, &[1, 5, 3, 11]), "stopping changed the weights");
+    assert!(whole == run(&data, &folder.path().join("three"), 3, &[]), "three threads changed the weights");
+}
+
+#[test]
+fn the_trained_file_classifies_with_its_own_labels_and_preprocessing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    let mut trainer = trainer(Recipe { epochs: 12.0, ..recipe() }, &data, folder.path(), 2).unwrap();
+    trainer.run(&mut |_| Control::Continue).unwrap();
+    let figures = trainer.evaluate().unwrap().unwrap();
+    assert!(figures.top1 > 0.9, "three colours were not learned: {figures:?}");
+    let classifier = Classifier::open(folder.path().join(MODEL)).unwrap();
+    let names: Vec<&str> = classifier.labels().iter().collect();
+    assert_eq!(names, ["blue sky", "grün", "red"]);
+    assert_eq!(classifier.recognised().spec.total_stride, 8);
+    assert_eq!(classifier.recognised().guesses, [""; 0]);
+    let right = (0..data.len()).filter(|&i| {
+        let image: Image = data.read(i).unwrap();
+        data.name(i).contains(&classifier.classify(&image, 1)[0].label)
+    });
+    assert_eq!(right.count(), (figures.top1 * data.len() as f64).round() as usize);
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    let run = folder.path().join("run");
+    trainer(Recipe { epochs: 1.0, ..recipe() }, &data, &run, 1).unwrap().run(&mut |_| Control::Continue).unwrap();
+    let good = weights::open(&run.join(MODEL)).unwrap();
+    let mut wild = trainer(Recipe { lr: 1e9, epochs: 9.0, ..recipe() }, &data, &run, 1).unwrap();
+    wild.resume().unwrap();
+    let error = wild.run(&mut |_| Control::Continue).unwrap_err().to_string();
+    assert!(error.contains("is not a number any more: lower the learning rate"), "{error}");
+    assert_eq!(weights::open(&run.join(MODEL)).unwrap(), good);
+}
+
+#[test]
+fn a_checkpoint_of_another_network_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    trainer(Recipe { epochs: 1.0, ..recipe() }, &data, folder.path(), 1)
+        .unwrap()
+        .run(&mut |_| Control::Continue)
+        .unwrap();
+    let mut other = trainer(Recipe { width: 0.5, ..recipe() }, &data, folder.path(), 1).unwrap();
+    let error = other.resume().unwrap_err().to_string();
+    assert!(error.contains("the checkpoint is of mobilenet_v2"), "{error}");
+}
