@@ -166,7 +166,7 @@ impl Classify {
         let Some(weights) = &self.weights else {
             return Err(Failure::bad(
                 "no weights: --weights FILE takes torchvision's and timm's MobileNets, .pth or .safetensors, for example \
-                 https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth",
+                 https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
             ));
         };
         let table = self.model.as_deref().map(mobilenet::arch::find).transpose()?;

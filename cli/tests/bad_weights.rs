@@ -176,7 +176,7 @@ fn missing_and_double_weights_are_refused() {
     folder.refused(
         "classify photo.bmp",
         "no weights: --weights FILE takes torchvision's and timm's MobileNets, .pth or .safetensors, for example \
-         https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth",
+         https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
     );
     folder.refused("bench", "no network: give a name, see `mobilenet models`, or --weights");
     folder.refused(
