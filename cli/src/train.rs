@@ -143,7 +143,7 @@ impl Train {
     }
 
     /// Weights to begin with, and the name and parameters of their network.
-    fn start(&self) -> Result<Option<(Params, (String, mobilenet::arch::Spec))>, Failure> {
+    fn start(&self) -> Result<Option<Start>, Failure> {
         let Some(path) = &self.from else { return Ok(None) };
         let loaded = mobilenet::net::load(path, &Default::default())?;
         loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
@@ -212,6 +212,9 @@ struct Watch<'a> {
     epochs: f64,
     steps: u64,
 }
+
+/// Weights to begin with, and their network's name and parameters.
+type Start = (Params, (String, mobilenet::arch::Spec));
 
 /// The run's settings in its folder.
 const RECIPE: &str = "recipe.toml";

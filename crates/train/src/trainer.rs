@@ -25,7 +25,7 @@ use crate::loss::{CrossEntropy, Distillation, Targets, balanced_weights};
 use crate::model_file;
 use crate::optim::Optimizer;
 use crate::program::{Forward, Statistics, TrainOptions, TrainProgram};
-use crate::recipe::{BnStatistics, ClassWeights, Recipe};
+use crate::recipe::{BnStatistics, ClassWeights, LossKind, Recipe};
 
 /// A checkpoint at least so often.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(120);
@@ -123,6 +123,13 @@ impl Trainer {
         start: Option<(Params, f32)>,
     ) -> Result<Trainer, Error> {
         recipe.check()?;
+        for (key, is_known) in [("accumulate", recipe.accumulate == 1), ("loss", recipe.loss == LossKind::CrossEntropy)]
+        {
+            if !is_known {
+                let text = format!("{key}: the trainer knows accumulate = 1 and loss = cross_entropy only");
+                return Err(mobilenet_net::Error::Config(text).into());
+            }
+        }
         let table = match recipe.dropout {
             Some(rate) => Table { dropout: rate as f32, ..arch::find(&recipe.model)? },
             None => arch::find(&recipe.model)?,
