@@ -290,7 +290,7 @@ impl Trainer {
         let classes = self.classes.len();
         let loss = self.loss(batch, &logits, classes, arena.result_gradient_mut())?;
         if !loss.is_finite() {
-            return Err(self.not_a_number(&arena));
+            return Err(self.not_a_number(self.runaway().unwrap_or_else(|| "the loss".into())));
         }
         self.program.backward(&mut arena);
         let (values, gradients) = self.program.values_mut();
@@ -321,15 +321,14 @@ impl Trainer {
         Ok(distillation.mix(logits, word, classes, loss, gradient))
     }
 
-    /// Which layer's statistics went wrong first.
-    fn not_a_number(&self, arena: &TrainArena) -> Error {
-        let is_wrong = |v: &Vec<f32>| v.iter().any(|x| !x.is_finite());
-        let first = self.program.parameters().iter().zip(self.program.values()).find(|(_, v)| is_wrong(v));
-        let layer = match first {
-            Some((parameter, _)) => parameter.name.clone(),
-            None if arena.result().iter().any(|x| !x.is_finite()) => "classifier".into(),
-            None => "the loss".into(),
-        };
+    /// The first tensor that holds something else than numbers.
+    fn runaway(&self) -> Option<String> {
+        let is_wrong = |v: &[f32]| v.iter().any(|x| !x.is_finite());
+        let mut all = self.program.parameters().iter().zip(self.program.values());
+        all.find(|(_, v)| is_wrong(v)).map(|(parameter, _)| parameter.name.clone())
+    }
+
+    fn not_a_number(&self, layer: String) -> Error {
         Error::NotANumber { layer, step: self.position.step, folder: self.folder.clone() }
     }
 
@@ -357,8 +356,12 @@ impl Trainer {
     /// Writes a checkpoint, and the network as a file that runs.
     ///
     /// # Errors
-    /// Where the folder cannot be written; what it holds stays.
+    /// Where weights are not numbers any more, or the folder cannot be written; what it holds stays.
     pub fn save(&mut self) -> Result<(), Error> {
+        // A non-linearity can hide from the loss that weights have run away.
+        if let Some(layer) = self.runaway() {
+            return Err(self.not_a_number(layer));
+        }
         self.position.optimizer_steps = self.optimizer.steps();
         self.position.average_updates = self.average.as_ref().map_or(0, Average::updates);
         let checkpoint = Checkpoint {
