@@ -16,9 +16,6 @@ pub(super) const FORMAT: Format = Format { name: "PyTorch (.pth)", is, read };
 /// The longest `data.pkl`; that of a MobileNet takes 50 kB.
 const MAX_PICKLE: u64 = 16 << 20;
 
-/// The most dimensions of a tensor, and more than any layer has.
-const MAX_DIMENSIONS: usize = 8;
-
 /// How often, on average, the tensors of a file may use the same bytes.
 const SHARING: u64 = 4;
 
@@ -183,9 +180,6 @@ impl<'a> Archive<'a> {
         let entry = self.entry(&format!("data/{key}"))?;
         if elements.checked_mul(storage.size).is_none_or(|bytes| bytes > entry.size) {
             return Err(error(format!("claims a storage of {elements} elements; it has {} bytes", entry.size)));
-        }
-        if shape.len() > MAX_DIMENSIONS {
-            return Err(error(format!("has {} dimensions; {MAX_DIMENSIONS} are allowed", shape.len())));
         }
         let outside = || error(format!("of shape {shape:?} and strides {strides:?} leaves its storage of {elements}"));
         // A view that repeats elements (stride 0) would take more memory than the file: none is larger than its storage.
