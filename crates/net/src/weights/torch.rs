@@ -196,6 +196,7 @@ impl<'a> Archive<'a> {
             .filter(|last| last < elements)
             .ok_or_else(outside)?;
         let span = last - offset + 1;
+        self.source.check_size(name, span.max(count) * storage.size)?;
         *budget = budget.checked_sub(span.max(count) * storage.size).ok_or_else(|| {
             error(format!("is one of many that share storages: together they are over {SHARING} times the file"))
         })?;
