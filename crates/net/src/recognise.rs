@@ -231,11 +231,19 @@ fn closest_spec(
     });
 
     let mut best: Option<(usize, Spec)> = None;
+    let mut refused = None;
     for width in widths(overrides.width, hints.width, last) {
         for width_rule in rules(origin, overrides.width_rule, hints.width_rule) {
             let spec = Spec { width, width_rule, classes, input_channels, ..spec.clone() };
-            let graph = table.graph(&spec).map_err(|e| Error::format(path, e.to_string()))?;
-            let Ok(names) = Names::new(origin, table, &graph) else { continue };
+            // A width may be too large for the table; another may still fit.
+            let built = table.graph(&spec).and_then(|graph| Ok((Names::new(origin, table, &graph)?, graph)));
+            let (names, graph) = match built {
+                Ok(built) => built,
+                Err(error) => {
+                    refused = refused.or(Some(error));
+                    continue;
+                }
+            };
             let fits = |p: &crate::graph::Parameter| {
                 let tensor = names.get(&p.name).and_then(|name| params.tensors.get(name));
                 tensor.is_some_and(|tensor| same_shape(tensor.shape(), &p.shape))
@@ -249,7 +257,10 @@ fn closest_spec(
             }
         }
     }
-    Ok(best.expect("at least one width was tried").1)
+    match best {
+        Some((_, spec)) => Ok(spec),
+        None => Err(Error::format(path, refused.expect("at least one width was tried").to_string())),
+    }
 }
 
 /// Widths to try, the likely ones first: the metadata's, then those that could give the last block its channels.

@@ -142,6 +142,20 @@ fn shapes_are_believed_before_metadata() {
 }
 
 #[test]
+fn a_width_too_large_to_build_is_passed_over_unless_the_user_gives_it() {
+    let mut params = zeros(Origin::Torchvision, "mobilenet_v2", &Spec::default());
+    params.metadata.insert("width".into(), "16".into());
+    let classes = Some(60_000);
+    assert_eq!(found(&params, &Overrides { classes, ..Overrides::default() }).unwrap().spec.width, 1.0);
+    let error = found(&params, &Overrides { classes, width: Some(16.0), ..Overrides::default() }).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "w.safetensors: mobilenet_v2 at width 16.0 with 60000 classes has 1774363232 learned values; at most 1073741824 \
+         are built: give a smaller width or fewer classes"
+    );
+}
+
+#[test]
 fn nonsense_in_metadata_is_refused_unless_overridden() {
     for (key, value, rule) in [
         ("width", "NaN", "a number above 0, at most 16"),
