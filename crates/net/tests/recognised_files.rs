@@ -211,7 +211,7 @@ fn wrong_overrides_are_one_error() {
          w.safetensors: tensor classifier.1.bias has shape [10]; mobilenet_v2 (width 1.0) needs [1000]"
     );
     let text = error(Overrides { table: arch::find("mobilenet_v3_small").ok(), ..Overrides::default() });
-    assert_eq!(text.lines().count(), 21);
+    assert_eq!(text.lines().count(), 201);
     assert!(text.starts_with("w.safetensors: tensor features.0.0.weight has shape [32, 3, 3, 3]; mobilenet_v3_small"));
     assert!(text.lines().last().unwrap().starts_with("and ") && text.ends_with(" more"), "{text}");
     let text = error(Overrides { width: Some(0.5), ..Overrides::default() });
