@@ -224,10 +224,10 @@ fn closest_spec(
     };
     let classes = overrides.classes.or_else(|| axis("classifier.weight", 0)).unwrap_or(spec.classes);
     let input_channels = axis("stem.conv.weight", 1).unwrap_or(spec.input_channels);
-    let last = table.blocks().last().map(|block| {
+    let last = table.blocks().last().and_then(|block| {
         let last = ["project.conv", "pointwise.conv", "conv.conv"];
         let found = last.iter().find_map(|layer| axis(&format!("block{}.{layer}.weight", block.index), 0));
-        (block.out, found)
+        Some((block.out, found?))
     });
 
     let mut best: Option<(usize, Spec)> = None;
@@ -264,19 +264,18 @@ fn closest_spec(
 }
 
 /// Widths to try, the likely ones first: the metadata's, then those that could give the last block its channels.
-/// `last` is its channels at width 1 and in the file. Where several widths round to the same shapes, the rounder number
+/// `last` is its channels at width 1 and in the file; without them every width is as unlikely, and only 1 is tried. Where several widths round to the same shapes, the rounder number
 /// is the likelier: quarters, then twentieths, then hundredths.
-fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, Option<usize>)>) -> Vec<f64> {
+fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, usize)>) -> Vec<f64> {
     if let Some(width) = given {
         return vec![width];
     }
-    let possible = |&k: &u32| match last {
-        Some((nominal, Some(found))) => {
+    let possible = |&k: &u32| {
+        last.is_some_and(|(nominal, found)| {
             let (at_width, found) = (nominal as f64 * f64::from(k) / 100.0, found as f64);
             // Rounding moves a count by 8, and up to 8 where there would be fewer.
             (at_width - found).abs() <= 8.0
-        }
-        _ => true,
+        })
     };
     let mut hundredths: Vec<u32> = (1..=400).filter(possible).collect();
     hundredths.sort_by_key(|&k| (k != 100, k % 25 != 0, k % 5 != 0, k));

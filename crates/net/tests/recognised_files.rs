@@ -156,6 +156,20 @@ fn a_width_too_large_to_build_is_passed_over_unless_the_user_gives_it() {
 }
 
 #[test]
+fn without_the_last_block_only_the_metadatas_width_and_1_are_tried() {
+    let mut params = zeros(Origin::Torchvision, "mobilenet_v2", &Spec { width: 0.5, ..Spec::default() });
+    params.tensors.remove("features.17.conv.2.weight");
+    assert_eq!(found(&params, &Overrides::default()).unwrap().spec.width, 1.0);
+    params.metadata.insert("width".into(), "0.5".into());
+    assert_eq!(found(&params, &Overrides::default()).unwrap().spec.width, 0.5);
+    assert_eq!(
+        checked(params, &Overrides::default()).unwrap_err().to_string(),
+        "w.safetensors: tensor features.17.conv.2.weight of shape [160, 480, 1, 1] is missing; mobilenet_v2 (width 0.5) \
+         needs it"
+    );
+}
+
+#[test]
 fn nonsense_in_metadata_is_refused_unless_overridden() {
     for (key, value, rule) in [
         ("width", "NaN", "a number above 0, at most 16"),

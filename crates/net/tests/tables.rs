@@ -275,9 +275,9 @@ fn bad_tables_are_refused_with_the_row_and_what_to_do() {
         ),
         (
             format!(
-                "{stem}, {{operator = 'separable', kernel = 3, out = 8, activation = 'relu', repeat = 1024}}, {end}"
+                "{stem}, {{operator = 'separable', kernel = 3, out = 8, activation = 'relu', repeat = 256}}, {end}"
             ),
-            "1027 blocks with all repeats; at most 1024",
+            "259 blocks with all repeats; at most 256",
         ),
         (
             format!("{}, {{input = [112, 16], operator = 'pool'}}", stem.replace("{o", "{input = [224, 3], o")),
