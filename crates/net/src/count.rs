@@ -136,7 +136,7 @@ impl Summary {
 
 /// The product of sizes whose tensor has at most `MAX_ELEMENTS`, or of a network's weights; it stays in range even
 /// where `usize` has 32 bits.
-fn product(sizes: &[usize]) -> u64 {
+pub(crate) fn product(sizes: &[usize]) -> u64 {
     sizes.iter().fold(1, |p: u64, &s| p.saturating_mul(s as u64))
 }
 

@@ -12,7 +12,7 @@ use crate::tensor::{Params, Tensor};
 /// taps of a removed node point to the node that took its place.
 ///
 /// # Errors
-/// [`Error::Config`] where a parameter is missing or misshapen.
+/// [`Error::Config`] where a parameter is missing, misshapen or damaged so that a batch norm divides by no number.
 pub fn fold(graph: &Graph, mut params: Params) -> Result<(Graph, Params), Error> {
     let mut read_by = vec![0usize; graph.nodes.len()];
     for node in &graph.nodes {
@@ -80,8 +80,20 @@ impl Norm {
         let mut one = |role: Role| take(params, &format!("{}.{}", node.name, role.suffix()), &[node.channels]);
         let (gamma, beta) = (one(Role::Gamma)?, one(Role::Beta)?);
         let (mean, variance) = (one(Role::Mean)?, one(Role::Variance)?);
-        let factor = |(&g, &v): (&f32, &f32)| f64::from(g) / (f64::from(v) + f64::from(epsilon)).sqrt();
-        let scale: Vec<f64> = gamma.iter().zip(&variance).map(factor).collect();
+        let damaged = |role: Role, what: &str| {
+            let tensor = format!("{}.{}", node.name, role.suffix());
+            Error::Config(format!("tensor {tensor} has {what}; the weights are damaged"))
+        };
+        let factor = |(&g, &v): (&f32, &f32)| {
+            let scale = f64::from(g) / (f64::from(v) + f64::from(epsilon)).sqrt();
+            match scale.is_finite() {
+                true => Ok(scale),
+                false if !g.is_finite() => Err(damaged(Role::Gamma, &format!("a factor of {g}"))),
+                false if v < 0.0 => Err(damaged(Role::Variance, "a variance below zero")),
+                false => Err(damaged(Role::Variance, &format!("a variance of {v}"))),
+            }
+        };
+        let scale: Vec<f64> = gamma.iter().zip(&variance).map(factor).collect::<Result<_, _>>()?;
         let summand = |((&b, &m), s): ((&f32, &f32), &f64)| f64::from(b) - f64::from(m) * s;
         let shift = beta.iter().zip(&mean).zip(&scale).map(summand).collect();
         Ok(Norm { scale, shift })
@@ -116,5 +128,38 @@ impl Norm {
         params.tensors.insert(format!("{}.{}", node.name, Role::Bias.suffix()), bias);
         let window = Window::square(1, 1, 1, Padding::Symmetric);
         graph.push(node.name.clone(), Op::Depthwise { window, bias: true }, &[input])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::{self, Spec};
+
+    #[test]
+    fn batch_norms_that_divide_by_no_number_are_refused() {
+        let graph = arch::v2::table().graph(&Spec::default()).unwrap();
+        let folded = |name: &str, last: f32| {
+            let mut params = Params::default();
+            for p in graph.parameters() {
+                let mut values = vec![1.0; p.shape.iter().product()];
+                if p.name == name {
+                    *values.last_mut().unwrap() = last;
+                }
+                params.tensors.insert(p.name, Tensor::from_f32(&p.shape, values));
+            }
+            fold(&graph, params).map_err(|e| e.to_string())
+        };
+        let variance = "block3.expand.norm.running_var";
+        // Rounding leaves such variances behind.
+        assert!(folded(variance, -1e-9).is_ok());
+        for (name, value, what) in [
+            (variance, -1.0, "a variance below zero"),
+            (variance, f32::NAN, "a variance of NaN"),
+            ("block3.expand.norm.weight", f32::INFINITY, "a factor of inf"),
+        ] {
+            let text = format!("tensor {name} has {what}; the weights are damaged");
+            assert_eq!(folded(name, value).unwrap_err(), text);
+        }
     }
 }

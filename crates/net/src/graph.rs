@@ -73,6 +73,11 @@ impl Window {
         Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [dilation; 2], padding }
     }
 
+    /// Whether a kernel, stride or dilation is zero, which is no window.
+    fn is_empty(&self) -> bool {
+        [self.kernel, self.stride, self.dilation].as_flattened().contains(&0)
+    }
+
     /// Output height and width for an input of `size`; `None` where the window does not fit.
     pub fn output(&self, size: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |i: usize| {
@@ -334,7 +339,7 @@ impl Graph {
     /// The shape of every node's output for `n` images of `h`×`w` pixels.
     ///
     /// # Errors
-    /// [`Error::Size`] where a size is zero, a window does not fit, or a tensor would exceed [`MAX_ELEMENTS`].
+    /// [`Error::Size`] where a size is zero, a window or a node's inputs do not fit, or a tensor would exceed [`MAX_ELEMENTS`].
     pub fn infer(&self, n: usize, h: usize, w: usize) -> Result<Shapes, Error> {
         let mut shapes = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
@@ -343,15 +348,19 @@ impl Graph {
             let [h, w] = match node.op {
                 Op::Input => [h, w],
                 Op::Convolution { window, .. } | Op::Depthwise { window, .. } | Op::Pool { window, .. } => {
+                    if window.is_empty() {
+                        return Err(size("its window's kernel, stride or dilation is zero"));
+                    }
                     window.output([of(0).h, of(0).w]).ok_or_else(|| size("its window is larger than its input"))?
                 }
                 Op::GlobalAveragePool => [1, 1],
                 Op::FullyConnected { .. } if (of(0).h, of(0).w) != (1, 1) => {
                     return Err(size("a fully connected layer needs a pooled input"));
                 }
-                Op::Add | Op::Concat if (of(0).h, of(0).w) != (of(1).h, of(1).w) => {
+                Op::Add | Op::Concat if (1..node.inputs.len()).any(|i| (of(i).h, of(i).w) != (of(0).h, of(0).w)) => {
                     return Err(size("its inputs have different sizes"));
                 }
+                Op::Excite if (of(1).h, of(1).w) != (1, 1) => return Err(size("its gate is not 1×1")),
                 Op::Resize { .. } => [of(1).h, of(1).w],
                 _ => [of(0).h, of(0).w],
             };
@@ -372,5 +381,42 @@ impl std::ops::Index<NodeId> for Graph {
     type Output = Node;
     fn index(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The error for 1×8×8 pixels of a graph of an input, a pool of stride 2 and `op` over these nodes.
+    fn refused(op: Op, inputs: &[usize]) -> String {
+        let mut graph = Graph::default();
+        let input = graph.input(3);
+        let window = Window::square(3, 2, 1, Padding::Symmetric);
+        graph.push("half", Op::Pool { kind: PoolKind::Max, window }, &[input]);
+        graph.push("bad", op, &inputs.iter().map(|&i| NodeId(i)).collect::<Vec<_>>());
+        graph.infer(1, 8, 8).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn windows_of_zeros_are_refused() {
+        for padding in [Padding::Symmetric, Padding::Same] {
+            for [kernel, stride, dilation] in [[0, 1, 1], [1, 0, 1], [1, 1, 0]] {
+                let window = Window::square(kernel, stride, dilation, padding);
+                assert_eq!(
+                    refused(Op::Pool { kind: PoolKind::Average, window }, &[0]),
+                    "1×8×8 pixels do not fit the network: at bad, its window's kernel, stride or dilation is zero"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn inputs_of_different_sizes_are_refused() {
+        let different = "1×8×8 pixels do not fit the network: at bad, its inputs have different sizes";
+        assert_eq!(refused(Op::Add, &[0, 1]), different);
+        assert_eq!(refused(Op::Concat, &[0, 0, 1]), different);
+        let gate = "1×8×8 pixels do not fit the network: at bad, its gate is not 1×1";
+        assert_eq!(refused(Op::Excite, &[1, 1]), gate);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A parameter keeps its last part (`weight`, `bias`, `running_mean`, `running_var`); only the node's name is translated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use crate::arch::Table;
@@ -159,7 +159,8 @@ impl Names {
     /// # Errors
     /// [`Error::Config`] where the origin has no such layer, as torchvision has no V1.
     pub fn new(origin: Origin, table: &Table, graph: &Graph) -> Result<Names, Error> {
-        let has = |node: &str| graph.nodes.iter().any(|n| n.name == node);
+        let nodes: HashSet<&str> = graph.nodes.iter().map(|n| n.name.as_str()).collect();
+        let has = |node: &str| nodes.contains(node);
         let scheme = match (origin, has("hidden")) {
             (Origin::Ours, _) => {
                 let same = graph.parameters().into_iter().map(|p| (p.name.clone(), p.name));

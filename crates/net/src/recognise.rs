@@ -224,18 +224,26 @@ fn closest_spec(
     };
     let classes = overrides.classes.or_else(|| axis("classifier.weight", 0)).unwrap_or(spec.classes);
     let input_channels = axis("stem.conv.weight", 1).unwrap_or(spec.input_channels);
-    let last = table.blocks().last().map(|block| {
+    let last = table.blocks().last().and_then(|block| {
         let last = ["project.conv", "pointwise.conv", "conv.conv"];
         let found = last.iter().find_map(|layer| axis(&format!("block{}.{layer}.weight", block.index), 0));
-        (block.out, found)
+        Some((block.out, found?))
     });
 
     let mut best: Option<(usize, Spec)> = None;
+    let mut refused = None;
     for width in widths(overrides.width, hints.width, last) {
         for width_rule in rules(origin, overrides.width_rule, hints.width_rule) {
             let spec = Spec { width, width_rule, classes, input_channels, ..spec.clone() };
-            let graph = table.graph(&spec).map_err(|e| Error::format(path, e.to_string()))?;
-            let Ok(names) = Names::new(origin, table, &graph) else { continue };
+            // A width may be too large for the table; another may still fit.
+            let built = table.graph(&spec).and_then(|graph| Ok((Names::new(origin, table, &graph)?, graph)));
+            let (names, graph) = match built {
+                Ok(built) => built,
+                Err(error) => {
+                    refused = refused.or(Some(error));
+                    continue;
+                }
+            };
             let fits = |p: &crate::graph::Parameter| {
                 let tensor = names.get(&p.name).and_then(|name| params.tensors.get(name));
                 tensor.is_some_and(|tensor| same_shape(tensor.shape(), &p.shape))
@@ -249,23 +257,25 @@ fn closest_spec(
             }
         }
     }
-    Ok(best.expect("at least one width was tried").1)
+    match best {
+        Some((_, spec)) => Ok(spec),
+        None => Err(Error::format(path, refused.expect("at least one width was tried").to_string())),
+    }
 }
 
 /// Widths to try, the likely ones first: the metadata's, then those that could give the last block its channels.
-/// `last` is its channels at width 1 and in the file. Where several widths round to the same shapes, the rounder number
+/// `last` is its channels at width 1 and in the file; without them every width is as unlikely, and only 1 is tried. Where several widths round to the same shapes, the rounder number
 /// is the likelier: quarters, then twentieths, then hundredths.
-fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, Option<usize>)>) -> Vec<f64> {
+fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, usize)>) -> Vec<f64> {
     if let Some(width) = given {
         return vec![width];
     }
-    let possible = |&k: &u32| match last {
-        Some((nominal, Some(found))) => {
+    let possible = |&k: &u32| {
+        last.is_some_and(|(nominal, found)| {
             let (at_width, found) = (nominal as f64 * f64::from(k) / 100.0, found as f64);
             // Rounding moves a count by 8, and up to 8 where there would be fewer.
             (at_width - found).abs() <= 8.0
-        }
-        _ => true,
+        })
     };
     let mut hundredths: Vec<u32> = (1..=400).filter(possible).collect();
     hundredths.sort_by_key(|&k| (k != 100, k % 25 != 0, k % 5 != 0, k));

@@ -142,6 +142,34 @@ fn shapes_are_believed_before_metadata() {
 }
 
 #[test]
+fn a_width_too_large_to_build_is_passed_over_unless_the_user_gives_it() {
+    let mut params = zeros(Origin::Torchvision, "mobilenet_v2", &Spec::default());
+    params.metadata.insert("width".into(), "16".into());
+    let classes = Some(60_000);
+    assert_eq!(found(&params, &Overrides { classes, ..Overrides::default() }).unwrap().spec.width, 1.0);
+    let error = found(&params, &Overrides { classes, width: Some(16.0), ..Overrides::default() }).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "w.safetensors: mobilenet_v2 at width 16.0 with 60000 classes has 1774363232 learned values; at most 1073741824 \
+         are built: give a smaller width or fewer classes"
+    );
+}
+
+#[test]
+fn without_the_last_block_only_the_metadatas_width_and_1_are_tried() {
+    let mut params = zeros(Origin::Torchvision, "mobilenet_v2", &Spec { width: 0.5, ..Spec::default() });
+    params.tensors.remove("features.17.conv.2.weight");
+    assert_eq!(found(&params, &Overrides::default()).unwrap().spec.width, 1.0);
+    params.metadata.insert("width".into(), "0.5".into());
+    assert_eq!(found(&params, &Overrides::default()).unwrap().spec.width, 0.5);
+    assert_eq!(
+        checked(params, &Overrides::default()).unwrap_err().to_string(),
+        "w.safetensors: tensor features.17.conv.2.weight of shape [160, 480, 1, 1] is missing; mobilenet_v2 (width 0.5) \
+         needs it"
+    );
+}
+
+#[test]
 fn nonsense_in_metadata_is_refused_unless_overridden() {
     for (key, value, rule) in [
         ("width", "NaN", "a number above 0, at most 16"),
@@ -197,7 +225,7 @@ fn wrong_overrides_are_one_error() {
          w.safetensors: tensor classifier.1.bias has shape [10]; mobilenet_v2 (width 1.0) needs [1000]"
     );
     let text = error(Overrides { table: arch::find("mobilenet_v3_small").ok(), ..Overrides::default() });
-    assert_eq!(text.lines().count(), 21);
+    assert_eq!(text.lines().count(), 201);
     assert!(text.starts_with("w.safetensors: tensor features.0.0.weight has shape [32, 3, 3, 3]; mobilenet_v3_small"));
     assert!(text.lines().last().unwrap().starts_with("and ") && text.ends_with(" more"), "{text}");
     let text = error(Overrides { width: Some(0.5), ..Overrides::default() });

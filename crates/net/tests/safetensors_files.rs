@@ -120,6 +120,20 @@ fn bad_headers_are_refused() {
 }
 
 #[test]
+fn a_sparse_file_of_a_terabyte_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    let header = r#"{"a":{"dtype":"F32","shape":[1048576,262144],"data_offsets":[0,1099511627776]}}"#;
+    std::fs::write(&path, safetensors(header, &[])).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(8 + header.len() as u64 + (1 << 40)).unwrap();
+    assert_eq!(
+        local(&weights::open(&path).unwrap_err().to_string(), folder.path()),
+        "w.safetensors: tensor a has 1099511627776 bytes; 4294967296 are allowed"
+    );
+}
+
+#[test]
 fn bad_entries_are_refused() {
     let case = |header: &str, data: usize, text: &str| refused("w", &safetensors(header, &vec![0; data]), text);
     case(

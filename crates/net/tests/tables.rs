@@ -159,6 +159,17 @@ fn total_stride_takes_the_first_strides_without_dilation() {
 }
 
 #[test]
+fn networks_of_more_than_a_billion_values_are_refused() {
+    let v2 = |width, classes| arch::v2::table().graph(&Spec { width, classes, ..Spec::default() });
+    assert_eq!(
+        v2(16.0, 1_000_000).unwrap_err().to_string(),
+        "mobilenet_v2 at width 16.0 with 1000000 classes has 21026503232 learned values; at most 1073741824 are built: \
+         give a smaller width or fewer classes"
+    );
+    assert!(v2(16.0, 1000).is_ok() && v2(0.35, 500_000).is_ok());
+}
+
+#[test]
 fn v1_changes_its_relu6_to_relu_and_v3_refuses() {
     let relu = Spec { activation: Some(Activation::Relu), ..Spec::default() };
     let graph = arch::v1::table().graph(&relu).unwrap();
@@ -264,9 +275,9 @@ fn bad_tables_are_refused_with_the_row_and_what_to_do() {
         ),
         (
             format!(
-                "{stem}, {{operator = 'separable', kernel = 3, out = 8, activation = 'relu', repeat = 1024}}, {end}"
+                "{stem}, {{operator = 'separable', kernel = 3, out = 8, activation = 'relu', repeat = 256}}, {end}"
             ),
-            "1027 blocks with all repeats; at most 1024",
+            "259 blocks with all repeats; at most 256",
         ),
         (
             format!("{}, {{input = [112, 16], operator = 'pool'}}", stem.replace("{o", "{input = [224, 3], o")),

@@ -101,7 +101,6 @@ fn views_outside_their_storage_are_refused() {
         "of shape [2147483647, 2147483647, 2147483647, 2147483647] and strides [2147483647, 2147483647, 2147483647, \
          2147483647] leaves its storage of 3",
     );
-    bad_view(view(0, &[1; 9], &[1; 9]), "has 9 dimensions; 8 are allowed");
     let lie = View { elements: 4, ..View::default() };
     bad_view(lie, "claims a storage of 4 elements; it has 12 bytes");
     evil(&View { offset: -1, ..View::default() }.instructions(), "the pickle describes a tensor wrongly");
@@ -208,6 +207,25 @@ fn pickles_without_bounds_are_refused() {
     large.extend_from_slice(&(17u32 << 20).to_le_bytes());
     large.resize(17 << 20, b'a');
     refused("w.pth", &pth(&large), "its entry data.pkl has 17825792 bytes; the limit is 16777216");
+}
+
+#[test]
+fn what_instructions_copy_is_bounded() {
+    let key = |length| View { key: &"7".repeat(length), ..View::default() }.instructions();
+    evil(&key(65), "the pickle names a storage by 65 bytes; 64 are allowed");
+    let longest = format!("its archive has no entry data/{}", "7".repeat(64));
+    refused("w.pth", &pth(&pickle(&dict(&[("weight", key(64))]))), &longest);
+    for (shape, strides) in [(&[1; 9][..], &[1; 9][..]), (&[1; 9], &[1]), (&[1], &[1; 9])] {
+        evil(
+            &View { shape, strides, ..View::default() }.instructions(),
+            "the pickle describes a tensor of 9 dimensions; 8 are allowed",
+        );
+    }
+    // A list of 30000 pairs, made into a dictionary over and over.
+    let list = [&b"NN\x86q\x010]q\0("[..], &b"h\x01".repeat(30_000), b"e0"].concat();
+    let dicts = |n| [&list[..], &b"ccollections\nOrderedDict\nh\0\x85R0".repeat(n)].concat();
+    evil(&dicts(35), "the pickle makes more than 1048576 values");
+    evil(&dicts(34), "the pickle takes a value from an empty stack");
 }
 
 #[test]

@@ -2,8 +2,13 @@
 
 use super::spec::{Spec, WidthRule, make_divisible, scale};
 use super::table::{Expansion, Operator, Part, Row, Shortcut, Table};
+use crate::count::product;
 use crate::error::Error;
 use crate::graph::{Activation, Graph, NodeId, Op, Window};
+
+/// Most learned values of a network, 4 GiB of `f32`; the papers' have at most 7 million. Rows and spec are bounded one by
+/// one, which allows networks of hundreds of times that.
+const MAX_LEARNED: u64 = 1 << 30;
 
 impl Table {
     /// The network as `spec` asks.
@@ -12,7 +17,7 @@ impl Table {
     /// `conv`, `norm`, `act`. Outputs are `features`, the last map before the pool, and `logits`.
     ///
     /// # Errors
-    /// [`Error::Config`] where the table or the spec is no network.
+    /// [`Error::Config`] where the table or the spec is no network, or one too large for any machine's good.
     pub fn graph(&self, spec: &Spec) -> Result<Graph, Error> {
         spec.check()?;
         self.check().map_err(|reason| Error::Config(format!("{}: {reason}", self.name)))?;
@@ -34,7 +39,22 @@ impl Table {
                 Part::Classifier => builder.classifier(),
             }
         }
+        self.check_learned(spec, &builder.graph)?;
         Ok(builder.graph)
+    }
+
+    fn check_learned(&self, spec: &Spec, graph: &Graph) -> Result<(), Error> {
+        let parameters = graph.parameters();
+        let learned = parameters.iter().filter(|p| p.role.is_learned());
+        let learned = learned.fold(0u64, |sum, p| sum.saturating_add(product(&p.shape)));
+        if learned > MAX_LEARNED {
+            return Err(Error::Config(format!(
+                "{} at width {:?} with {} classes has {learned} learned values; at most {MAX_LEARNED} are built: give \
+                 a smaller width or fewer classes",
+                self.name, spec.width, spec.classes
+            )));
+        }
+        Ok(())
     }
 
     /// The non-linearity that replaces all of the table's.

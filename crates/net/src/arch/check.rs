@@ -4,8 +4,8 @@ use super::table::{Expansion, Operator, Part, Table};
 
 /// Most rows of a table; the papers have at most 20.
 pub(super) const MAX_ROWS: usize = 256;
-/// Most blocks of a network.
-pub(super) const MAX_BLOCKS: usize = 1024;
+/// Most blocks of a network; the papers have at most 17.
+pub(super) const MAX_BLOCKS: usize = 256;
 /// Most output channels of a row.
 pub(super) const MAX_OUT: usize = 8192;
 /// Most channels inside a bottleneck, at width 1.

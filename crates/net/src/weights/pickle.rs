@@ -2,8 +2,9 @@
 //!
 //! A pickle is a program for a stack machine whose instructions import and call any Python function. Here a function is
 //! one of the few in [`CALLABLES`] and [`STORAGES`], each a line of this file; every other is refused by name. Values
-//! live in one list and refer to each other by index: a value that contains itself costs no recursion and leaks nothing,
-//! and each instruction makes at most one value, so that memory is bounded by the pickle's length.
+//! live in one list and refer to each other by index: a value that contains itself costs no recursion and leaks nothing.
+//! Each instruction makes at most one value. The few instructions that copy what an earlier one read (a storage's key, a
+//! tensor's shape, a dictionary's pairs) copy a bounded amount, so that memory is bounded by the pickle's length.
 //!
 //! Instructions: CPython's `Lib/pickletools.py`, protocols 2 to 5.
 
@@ -19,6 +20,12 @@ const MAX_STACK: usize = 1 << 16;
 
 /// The most nested marks.
 const MAX_MARKS: usize = 1 << 10;
+
+/// The longest key of a storage; torch counts them up from 0.
+const MAX_KEY: usize = 64;
+
+/// The most dimensions of a tensor, and more than any layer has.
+const MAX_DIMENSIONS: usize = 8;
 
 /// Why a pickle was refused.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -45,6 +52,10 @@ pub(super) enum Refused {
     Marks,
     #[error("the pickle's stack grows beyond {MAX_STACK} values")]
     Stack,
+    #[error("the pickle names a storage by {0} bytes; {MAX_KEY} are allowed")]
+    Key(usize),
+    #[error("the pickle describes a tensor of {0} dimensions; {MAX_DIMENSIONS} are allowed")]
+    Dimensions(usize),
     #[error("the pickle holds an integer of more than 64 bits")]
     Integer,
     #[error("the pickle holds text that is not UTF-8")]

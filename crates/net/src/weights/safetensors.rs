@@ -82,6 +82,7 @@ fn read(source: &Source, wanted: Wanted) -> Result<Params, Error> {
                 to - from
             )));
         }
+        source.check_size(&name, (to - from) as u64)?;
         let data = source.elements(dtype, start + from as u64, (to - from) as u64)?;
         params.tensors.insert(name, Tensor::new(info.shape, data));
     }

@@ -1,11 +1,16 @@
 //! A file under positioned reads, every one of them checked against the file's size.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::graph::MAX_ELEMENTS;
 use crate::tensor::{DType, Data};
+
+/// Most bytes of a tensor, those of the largest that a graph takes. The file's size is no bound: a sparse file of
+/// terabytes takes no space on a disk.
+const MAX_TENSOR: u64 = MAX_ELEMENTS as u64 * 4;
 
 /// An open weights file.
 pub(super) struct Source {
@@ -50,13 +55,24 @@ impl Source {
         let (Some(_), Ok(length)) = (end, usize::try_from(length)) else {
             return Err(self.error(format!("{length} bytes at {offset} lie beyond its end ({} bytes)", self.len)));
         };
-        let mut bytes = vec![0; length];
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(length).is_err() {
+            return Err(self.error(format!("{length} bytes at {offset} need more memory than the system gives")));
+        }
         let mut file = &self.file;
-        file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut bytes)).map_err(|e| match e.kind() {
-            ErrorKind::UnexpectedEof => self.error("the file became shorter while it was read"),
-            _ => Error::io(&self.path)(e),
-        })?;
+        let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.take(length as u64).read_to_end(&mut bytes));
+        if read.map_err(Error::io(&self.path))? < length {
+            return Err(self.error("the file became shorter while it was read"));
+        }
         Ok(bytes)
+    }
+
+    /// Refuses a tensor of more bytes than any network needs.
+    pub(super) fn check_size(&self, tensor: &str, bytes: u64) -> Result<(), Error> {
+        if bytes > MAX_TENSOR {
+            return Err(self.error(format!("tensor {tensor} has {bytes} bytes; {MAX_TENSOR} are allowed")));
+        }
+        Ok(())
     }
 
     /// The `length` bytes at `offset` as elements of type `dtype`.

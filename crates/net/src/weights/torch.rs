@@ -16,9 +16,6 @@ pub(super) const FORMAT: Format = Format { name: "PyTorch (.pth)", is, read };
 /// The longest `data.pkl`; that of a MobileNet takes 50 kB.
 const MAX_PICKLE: u64 = 16 << 20;
 
-/// The most dimensions of a tensor, and more than any layer has.
-const MAX_DIMENSIONS: usize = 8;
-
 /// How often, on average, the tensors of a file may use the same bytes.
 const SHARING: u64 = 4;
 
@@ -184,9 +181,6 @@ impl<'a> Archive<'a> {
         if elements.checked_mul(storage.size).is_none_or(|bytes| bytes > entry.size) {
             return Err(error(format!("claims a storage of {elements} elements; it has {} bytes", entry.size)));
         }
-        if shape.len() > MAX_DIMENSIONS {
-            return Err(error(format!("has {} dimensions; {MAX_DIMENSIONS} are allowed", shape.len())));
-        }
         let outside = || error(format!("of shape {shape:?} and strides {strides:?} leaves its storage of {elements}"));
         // A view that repeats elements (stride 0) would take more memory than the file: none is larger than its storage.
         let count = shape.iter().try_fold(1u64, |n, &axis| n.checked_mul(axis)).filter(|n| n <= elements);
@@ -202,6 +196,7 @@ impl<'a> Archive<'a> {
             .filter(|last| last < elements)
             .ok_or_else(outside)?;
         let span = last - offset + 1;
+        self.source.check_size(name, span.max(count) * storage.size)?;
         *budget = budget.checked_sub(span.max(count) * storage.size).ok_or_else(|| {
             error(format!("is one of many that share storages: together they are over {SHARING} times the file"))
         })?;

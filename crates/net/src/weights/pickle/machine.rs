@@ -1,6 +1,9 @@
 //! The stack machine: one instruction at a time, every pop and every fetch checked.
 
-use super::{CALLABLES, Callable, Id, MAX_MARKS, MAX_STACK, MAX_VALUES, Pickle, Refused, STORAGES, Value, View};
+use super::{
+    CALLABLES, Callable, Id, MAX_DIMENSIONS, MAX_KEY, MAX_MARKS, MAX_STACK, MAX_VALUES, Pickle, Refused, STORAGES,
+    Value, View,
+};
 
 /// Runs a pickle to its end.
 pub(super) fn run(bytes: &[u8]) -> Result<Pickle, Refused> {
@@ -21,6 +24,8 @@ struct Machine<'a> {
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: Vec<Option<Id>>,
+    /// Pairs copied from lists into dictionaries: one short instruction copies any number.
+    copied: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -295,12 +300,12 @@ impl<'a> Machine<'a> {
         match (function, args.as_slice()) {
             (Callable::OrderedDict, []) => self.push(Value::Dict(Vec::new())),
             (Callable::OrderedDict, &[pairs]) => {
-                let dict = self.pairs(pairs).ok_or(Refused::Shape("makes a dictionary of what are no pairs"))?;
+                let dict = self.pairs(pairs)?;
                 self.push(Value::Dict(dict))
             }
             (Callable::RebuildTensor, &[storage, offset, shape, strides, ..]) => {
-                let view = self.view(storage, offset, shape, strides);
-                self.push(Value::Tensor(view.ok_or(Refused::Shape("describes a tensor wrongly"))?))
+                let view = self.view(storage, offset, shape, strides)?;
+                self.push(Value::Tensor(view))
             }
             (Callable::RebuildParameter, &[tensor, ..]) if matches!(self[tensor], Value::Tensor(_)) => {
                 self.push_id(tensor)
@@ -310,29 +315,45 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn pairs(&self, list: Id) -> Option<Vec<(Id, Id)>> {
-        let Value::List(pairs) = &self[list] else { return None };
+    fn pairs(&mut self, list: Id) -> Result<Vec<(Id, Id)>, Refused> {
+        let wrong = Refused::Shape("makes a dictionary of what are no pairs");
+        let Value::List(pairs) = &self[list] else { return Err(wrong) };
+        let copied = self.copied + pairs.len();
+        if copied > MAX_VALUES {
+            return Err(Refused::Values);
+        }
         let pair = |&pair: &Id| match &self[pair] {
             Value::List(pair) | Value::Tuple(pair) => <[Id; 2]>::try_from(pair.as_slice()).ok().map(|[k, v]| (k, v)),
             _ => None,
         };
-        pairs.iter().map(pair).collect()
+        let pairs = pairs.iter().map(pair).collect::<Option<_>>().ok_or(wrong);
+        self.copied = copied;
+        pairs
     }
 
-    fn view(&self, storage: Id, offset: Id, shape: Id, strides: Id) -> Option<View> {
-        let Value::Stored { storage, key, elements } = &self[storage] else { return None };
-        let (shape, strides) = (self.naturals(shape)?, self.naturals(strides)?);
-        let same = shape.len() == strides.len();
-        let offset = self.natural(offset)?;
-        same.then(|| View { storage, key: key.clone(), elements: *elements, offset, shape, strides })
+    fn view(&self, storage: Id, offset: Id, shape: Id, strides: Id) -> Result<View, Refused> {
+        let (Value::Stored { storage, key, elements }, Value::Tuple(shape), Value::Tuple(strides), Some(offset)) =
+            (&self[storage], &self[shape], &self[strides], self.natural(offset))
+        else {
+            return Err(Refused::Shape("describes a tensor wrongly"));
+        };
+        let dimensions = shape.len().max(strides.len());
+        if dimensions > MAX_DIMENSIONS {
+            return Err(Refused::Dimensions(dimensions));
+        }
+        match (self.naturals(shape), self.naturals(strides)) {
+            (Some(shape), Some(strides)) if shape.len() == strides.len() => {
+                Ok(View { storage, key: key.clone(), elements: *elements, offset, shape, strides })
+            }
+            _ => Err(Refused::Shape("describes a tensor wrongly")),
+        }
     }
 
     fn natural(&self, id: Id) -> Option<u64> {
         if let Value::Int(int) = self[id] { int.try_into().ok() } else { None }
     }
 
-    fn naturals(&self, id: Id) -> Option<Vec<u64>> {
-        let Value::Tuple(items) = &self[id] else { return None };
+    fn naturals(&self, items: &[Id]) -> Option<Vec<u64>> {
         items.iter().map(|&item| self.natural(item)).collect()
     }
 
@@ -354,13 +375,17 @@ impl<'a> Machine<'a> {
             let &[tag, storage, key, _, elements] = items.as_slice() else { return None };
             match (&self[tag], &self[storage], &self[key]) {
                 (Value::Text(tag), Value::StorageType(storage), Value::Text(key)) if tag == "storage" => {
-                    Some(Value::Stored { storage, key: key.clone(), elements: self.natural(elements)? })
+                    Some((*storage, key, self.natural(elements)?))
                 }
                 _ => None,
             }
         };
-        let stored = stored().ok_or(Refused::Shape("refers to what is no storage"))?;
-        self.push(stored)
+        let (storage, key, elements) = stored().ok_or(Refused::Shape("refers to what is no storage"))?;
+        if key.len() > MAX_KEY {
+            return Err(Refused::Key(key.len()));
+        }
+        let key = key.clone();
+        self.push(Value::Stored { storage, key, elements })
     }
 }
 
