@@ -182,7 +182,7 @@ fn broken_tables_are_refused() {
         (
             "repeat.toml",
             block("kernel = 3, factor = 6, out = 8, activation = \"relu6\", repeat = 100000"),
-            "row 2: repeat is 100000; give 1 to 1024",
+            "row 2: repeat is 100000; give 1 to 256",
         ),
         (
             "negative.toml",

@@ -133,7 +133,7 @@ fn weights_of_another_network_are_refused() {
          ending in .toml",
     );
     let ended = folder.run(&format!("{run} --model mobilenet_v2"));
-    assert_eq!((ended.code, ended.out.as_str(), ended.err.lines().count()), (2, "", 21));
+    assert_eq!((ended.code, ended.out.as_str(), ended.err.lines().count()), (2, "", 201));
     let first = "error: w.safetensors: tensor stem.conv.weight has shape [8, 3, 3, 3]; mobilenet_v2 (width 0.5) \
                  needs [16, 3, 3, 3]";
     assert_eq!(ended.err.lines().next(), Some(first));

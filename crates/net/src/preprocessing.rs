@@ -52,7 +52,7 @@ const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// ImageNet's standard deviation (the same file).
 const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// ImageNet's 1000 classes and TensorFlow's background. Own networks have as many classes as their data.
+/// ImageNet's 1000 classes and TensorFlow's background. Files that we write say themselves whether there is one.
 const CLASSES_WITH_BACKGROUND: usize = 1001;
 
 /// The papers' input size.
@@ -89,7 +89,7 @@ impl Preprocessing {
             size: [crop; 2],
             mean,
             std,
-            background_class: classes == CLASSES_WITH_BACKGROUND && origin != Origin::Ours,
+            background_class: classes == CLASSES_WITH_BACKGROUND,
         }
     }
 }
@@ -111,11 +111,5 @@ mod tests {
         assert_eq!((p.resize, p.size, p.filter), (Resize::ShortSide(109), [96; 2], Filter::Bicubic));
         let p = Preprocessing::for_origin(Origin::Timm, Padding::Same, 1001, None);
         assert_eq!((p.filter, p.mean, p.std, p.background_class), (Filter::Bilinear, [0.5; 3], [0.5; 3], true));
-    }
-
-    #[test]
-    fn an_own_network_of_1001_classes_has_no_background() {
-        let background = |origin| Preprocessing::for_origin(origin, Padding::Symmetric, 1001, None).background_class;
-        assert_eq!(Origin::ALL.map(background), [true, true, false]);
     }
 }

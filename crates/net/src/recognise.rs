@@ -90,7 +90,14 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
     let preprocessing = match says.json("preprocessing")? {
         Some(preprocessing) => Preprocessing::checked(preprocessing)
             .ok_or_else(|| Error::format(path, "its preprocessing has sizes or deviations that are none"))?,
-        None => Preprocessing::for_origin(origin, spec.padding, spec.classes, hints.resolution),
+        None => {
+            let two_recipes =
+                origin == Origin::Torchvision && matches!(table.name.as_str(), "mobilenet_v2" | "mobilenet_v3_large");
+            if two_recipes && hints.resolution.is_none() {
+                guesses.push("resize: 256 (torchvision's second weights want --resize 232)".into());
+            }
+            Preprocessing::for_origin(origin, spec.padding, spec.classes, hints.resolution)
+        }
     };
     let labels: Option<Vec<String>> = says.json("labels")?;
     if let Some(labels) = labels.as_ref().filter(|l| l.len() != spec.classes) {

@@ -9,8 +9,8 @@ use mobilenet_kernels::layout::Order;
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::recognise::Overrides;
 use mobilenet_net::{Loaded, Params, Tensor, arch, load, weights};
-use mobilenet_run::Program;
 use mobilenet_run::program::Options;
+use mobilenet_run::{Program, reference};
 use mobilenet_testing::{data, difference};
 
 /// Largest difference over largest reference value.
@@ -89,6 +89,20 @@ fn reference_files_are_matched_on_every_instruction_set() {
                 compare(&golden, load(&golden.path, &Overrides::default()).unwrap(), isa, order);
             }
         }
+    }
+}
+
+/// The unfused graph through the scalar kernels: the truth that every instruction set is held to elsewhere.
+#[test]
+fn reference_files_are_matched_by_the_scalar_reference() {
+    let Some(data) = data() else { return };
+    for golden in goldens(&data) {
+        let Loaded { graph, params, .. } = load(&golden.path, &Overrides::default()).unwrap();
+        let [n, _, h, w] = golden.shape;
+        let results = reference::run(&graph, &params, &golden.input, n, h, w).unwrap();
+        let error = difference(&results[graph.find("logits").unwrap().0], &golden.logits);
+        println!("{:40} reference: {error:.1e}", golden.name());
+        assert!(error <= LIMIT, "{}: {error:.1e}", golden.name());
     }
 }
 
