@@ -134,10 +134,10 @@ fn weights_of_another_network_are_refused() {
     );
     let ended = folder.run(&format!("{run} --model mobilenet_v2"));
     assert_eq!((ended.code, ended.out.as_str(), ended.err.lines().count()), (2, "", 201));
-    let first = "error: w.safetensors: tensor stem.conv.weight has shape [8, 3, 3, 3]; mobilenet_v2 (width 0.5) \
-                 needs [16, 3, 3, 3]";
+    let first = "error: w.safetensors: tensor stem.conv.weight has shape [8, 3, 3, 3]; mobilenet_v2 (width 1.0) \
+                 needs [32, 3, 3, 3]";
     assert_eq!(ended.err.lines().next(), Some(first));
-    assert_eq!(ended.err.lines().last(), Some("and 216 more"));
+    assert_eq!(ended.err.lines().last(), Some("and 99 more"));
 
     let mut params = fresh("mobilenet_v3_small", &small());
     let stem = params.tensors["stem.conv.weight"].clone();

@@ -257,6 +257,7 @@ impl Trainer {
             }
             self.position.epoch += 1;
             self.position.step_in_epoch = 0;
+            self.expect_numbers()?;
             let validation = self.evaluate()?;
             self.position.best = validation.map(|v| v.top1).into_iter().chain(self.position.best).reduce(f64::max);
             self.save()?;
@@ -328,6 +329,11 @@ impl Trainer {
         all.find(|(_, v)| is_wrong(v)).map(|(parameter, _)| parameter.name.clone())
     }
 
+    /// A non-linearity can hide from the loss that weights have run away.
+    fn expect_numbers(&self) -> Result<(), Error> {
+        self.runaway().map_or(Ok(()), |layer| Err(self.not_a_number(layer)))
+    }
+
     fn not_a_number(&self, layer: String) -> Error {
         Error::NotANumber { layer, step: self.position.step, folder: self.folder.clone() }
     }
@@ -358,10 +364,7 @@ impl Trainer {
     /// # Errors
     /// Where weights are not numbers any more, or the folder cannot be written; what it holds stays.
     pub fn save(&mut self) -> Result<(), Error> {
-        // A non-linearity can hide from the loss that weights have run away.
-        if let Some(layer) = self.runaway() {
-            return Err(self.not_a_number(layer));
-        }
+        self.expect_numbers()?;
         self.position.optimizer_steps = self.optimizer.steps();
         self.position.average_updates = self.average.as_ref().map_or(0, Average::updates);
         let checkpoint = Checkpoint {
