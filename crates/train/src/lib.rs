@@ -14,7 +14,6 @@ mod norm;
 pub mod optim;
 mod photos;
 pub mod program;
-pub mod random;
 pub mod recipe;
 pub mod schedule;
 mod step;

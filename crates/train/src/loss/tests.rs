@@ -7,7 +7,7 @@
 //! ```
 
 use super::*;
-use crate::random::{Random, Stream};
+use mobilenet_data::Random;
 
 const X: [f32; 12] = [1., -2., 0.5, 3., 0., 0.25, -0.75, 1.5, -1., 4., 2., 0.];
 const T: [usize; 3] = [0, 3, 1];
@@ -111,7 +111,7 @@ fn binary_cross_entropy_is_pytorchs() {
 
 #[test]
 fn gradients_agree_with_differences_at_odd_sizes() {
-    let mut random = Random::new(1, Stream::Batch, 0);
+    let mut random = Random::new(1, 0, 0);
     for (rows, classes) in [(1, 1), (1, 7), (3, 2), (5, 13)] {
         let mut draw = |scale: f32| (0..rows * classes).map(|_| scale * random.normal()).collect::<Vec<_>>();
         let (x, teacher) = (draw(3.0), draw(3.0));
