@@ -1,6 +1,6 @@
 //! Gradients of dense convolution: the stem's weights, and, for networks with full convolutions, inputs too.
 //!
-//! Weights: ∂w[tap][i] = Σ over images and pixels of ∂y · x at that tap, a vector of output channels for each tap and
+//! Weights: `∂w[tap][i]` = Σ over images and pixels of ∂y · x at that tap, a vector of output channels for each tap and
 //! input channel. Inputs: every output gradient is scattered over the inputs that it came from, a vector of input
 //! channels at a time.
 

@@ -1,6 +1,6 @@
 //! Gradients of depthwise convolution.
 //!
-//! Weights: ∂w[tap] = Σ over images and pixels of ∂y · x at that tap, one plane (a block of an image) at a time. Inputs:
+//! Weights: `∂w[tap]` = Σ over images and pixels of ∂y · x at that tap, one plane (a block of an image) at a time. Inputs:
 //! at stride 1 the forward kernel with flipped weights serves; here is the general case, which scatters every output
 //! gradient over the inputs that it came from.
 

@@ -1,4 +1,4 @@
-//! Weight gradients of products: ∂W[o][i] = Σ over images and pixels of ∂y[o] · x[i].
+//! Weight gradients of products: `∂W[o][i]` = Σ over images and pixels of `∂y[o]` · `x[i]`.
 //!
 //! A tile is some input channels × output blocks; inside, one step a pixel: the input channel's value is broadcast
 //! against the output gradient's lanes. The input goes through a prologue on the way, strip by strip.
