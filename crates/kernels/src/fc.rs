@@ -3,12 +3,11 @@
 //! One panel at a time for up to four images. The sum is split over four accumulators, which are added at the end:
 //! a single one would wait for its own last step.
 
-use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
 use crate::epilogue::{Activation, apply};
-use crate::isa::{Lanes, Tier};
+use crate::isa::Lanes;
 use crate::layout::{LANES, blocks, volume};
-use crate::pack;
+use crate::pack::Matrix;
 use crate::pool::Pool;
 use crate::split::{Shared, for_each, piece, wanted};
 
@@ -16,14 +15,7 @@ use crate::split::{Shared, for_each, piece, wanted};
 const IMAGES: usize = 4;
 
 /// A fully connected layer with packed weights.
-pub struct FullyConnected {
-    tier: &'static Tier,
-    inputs: usize,
-    outputs: usize,
-    panels: AlignedBuf,
-    bias: AlignedBuf,
-    activation: Activation,
-}
+pub struct FullyConnected(Matrix);
 
 impl FullyConnected {
     /// Packs `weights` (outputs×inputs, row-major) and `bias` (empty for none).
@@ -35,25 +27,17 @@ impl FullyConnected {
         bias: &[f32],
         activation: Activation,
     ) -> FullyConnected {
-        assert_eq!(weights.len(), inputs * outputs, "weights of {outputs}×{inputs}");
-        let tier = Tier::of(isa);
-        let panels = pack::panels(outputs, inputs, tier.panel_blocks, |o, i| weights[o * inputs + i]);
-        FullyConnected { tier, inputs, outputs, panels, bias: pack::bias(outputs, bias, activation), activation }
+        FullyConnected(Matrix::new(isa, inputs, outputs, weights, bias, activation))
     }
 
     /// Replaces the weights (outputs×inputs, row-major) and the bias (empty to leave it), in place.
     pub fn set(&mut self, weights: &[f32], bias: &[f32]) {
-        assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.outputs, self.inputs);
-        let inputs = self.inputs;
-        pack::fill(&mut self.panels, self.outputs, inputs, self.tier.panel_blocks, |o, i| weights[o * inputs + i]);
-        pack::set_bias(&mut self.bias, self.outputs, bias);
+        self.0.set(weights, bias);
     }
 
-    /// As [`FullyConnected::set`], from the weights of the layer whose input gradient this one gives.
+    /// As [`FullyConnected::set`], from the weights of the layer whose input gradient this one gives (inputs×outputs here).
     pub fn set_transposed(&mut self, weights: &[f32]) {
-        assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.inputs, self.outputs);
-        let outputs = self.outputs;
-        pack::fill(&mut self.panels, outputs, self.inputs, self.tier.panel_blocks, |o, i| weights[i * outputs + o]);
+        self.0.set_transposed(weights);
     }
 
     /// Runs the layer on `images` blocked vectors.
@@ -61,29 +45,29 @@ impl FullyConnected {
     /// # Panics
     /// Where a buffer's length does not fit.
     pub fn run(&self, pool: &Pool, images: usize, x: &[f32], y: &mut [f32]) {
-        let (x_image, y_image) = (blocks(self.inputs) * LANES, blocks(self.outputs) * LANES);
+        let (x_image, y_image) = (blocks(self.0.inputs) * LANES, blocks(self.0.outputs) * LANES);
         let lens = (volume(&[images, x_image]), volume(&[images, y_image]));
         assert_eq!((x.len(), y.len()), lens, "fully connected buffers");
-        let panel_count = blocks(self.outputs).div_ceil(self.tier.panel_blocks);
-        let groups = wanted(pool, images * self.inputs * self.outputs).min(panel_count);
+        let panel_count = blocks(self.0.outputs).div_ceil(self.0.tier.panel_blocks);
+        let groups = wanted(pool, images * self.0.inputs * self.0.outputs).min(panel_count);
         let y = Shared::new(y);
         for_each(pool, groups, |group, _slot| {
-            let here = piece(blocks(self.outputs), self.tier.panel_blocks, groups, group);
+            let here = piece(blocks(self.0.outputs), self.0.tier.panel_blocks, groups, group);
             let task = Task {
                 x: x.as_ptr(),
-                panels: self.panels[here.start * LANES * self.inputs..].as_ptr(),
-                bias: self.bias[here.start * LANES..].as_ptr(),
+                panels: self.0.panels[here.start * LANES * self.0.inputs..].as_ptr(),
+                bias: self.0.bias[here.start * LANES..].as_ptr(),
                 y: y.at(here.start * LANES),
                 images,
-                inputs: self.inputs,
+                inputs: self.0.inputs,
                 blocks: here.len(),
                 x_image,
                 y_image,
-                activation: self.activation,
+                activation: self.0.activation,
             };
             // SAFETY: the tier was handed out by detection. All pointers lie in buffers whose lengths were checked
             // above; tasks differ in blocks, so each writes its own part of `y`.
-            unsafe { (self.tier.fully_connected)(&task) }
+            unsafe { (self.0.tier.fully_connected)(&task) }
         });
     }
 }

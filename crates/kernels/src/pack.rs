@@ -5,7 +5,9 @@
 //! last channel are zero.
 
 use crate::aligned::AlignedBuf;
+use crate::cpu::Isa;
 use crate::epilogue::Activation;
+use crate::isa::Tier;
 use crate::layout::{LANES, blocks};
 
 /// Packs `weight(output, step)` for `outputs` channels and `steps` steps of the sum.
@@ -52,4 +54,46 @@ pub(crate) fn bias(outputs: usize, bias: &[f32], activation: Activation) -> Alig
     packed[..bias.len()].copy_from_slice(bias);
     packed[outputs..].fill(activation.padding_bias());
     packed
+}
+
+/// A matrix and a bias as the products of pointwise and fully connected layers read them.
+pub(crate) struct Matrix {
+    pub tier: &'static Tier,
+    pub inputs: usize,
+    pub outputs: usize,
+    pub panels: AlignedBuf,
+    pub bias: AlignedBuf,
+    pub activation: Activation,
+}
+
+impl Matrix {
+    /// Packs `weights` (outputs×inputs, row-major) and `bias` (empty for none).
+    pub fn new(
+        isa: Isa,
+        inputs: usize,
+        outputs: usize,
+        weights: &[f32],
+        bias: &[f32],
+        activation: Activation,
+    ) -> Matrix {
+        assert_eq!(weights.len(), inputs * outputs, "weights of {outputs}×{inputs}");
+        let tier = Tier::of(isa);
+        let panels = panels(outputs, inputs, tier.panel_blocks, |o, i| weights[o * inputs + i]);
+        Matrix { tier, inputs, outputs, panels, bias: self::bias(outputs, bias, activation), activation }
+    }
+
+    /// Replaces the weights (outputs×inputs, row-major) and the bias (empty to leave it), in place.
+    pub fn set(&mut self, weights: &[f32], bias: &[f32]) {
+        assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.outputs, self.inputs);
+        let inputs = self.inputs;
+        fill(&mut self.panels, self.outputs, inputs, self.tier.panel_blocks, |o, i| weights[o * inputs + i]);
+        set_bias(&mut self.bias, self.outputs, bias);
+    }
+
+    /// Replaces the weights by the transpose of `weights` (inputs×outputs here), in place.
+    pub fn set_transposed(&mut self, weights: &[f32]) {
+        assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.inputs, self.outputs);
+        let outputs = self.outputs;
+        fill(&mut self.panels, outputs, self.inputs, self.tier.panel_blocks, |o, i| weights[i * outputs + o]);
+    }
 }

@@ -4,12 +4,11 @@
 //! against a row of the panel. Nothing is copied or packed at run time. Order of the loops in a task: panels, tiles, so
 //! that a panel (K×32 values) serves all pixels of the task while the task's pixels lie in the L2 cache.
 
-use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
 use crate::epilogue::{Activation, finish};
-use crate::isa::{Lanes, Tier};
+use crate::isa::Lanes;
 use crate::layout::{LANES, blocked_len, blocks, volume};
-use crate::pack;
+use crate::pack::Matrix;
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
 use crate::split::{Shared, for_each, piece, wanted};
@@ -20,14 +19,7 @@ const TASK_BYTES: usize = 256 << 10;
 const STRIP_BYTES: usize = 16 << 10;
 
 /// A pointwise convolution with packed weights.
-pub struct Pointwise {
-    tier: &'static Tier,
-    inputs: usize,
-    outputs: usize,
-    panels: AlignedBuf,
-    bias: AlignedBuf,
-    activation: Activation,
-}
+pub struct Pointwise(Matrix);
 
 /// What one call works on.
 pub struct Call<'a> {
@@ -57,36 +49,28 @@ impl Pointwise {
         bias: &[f32],
         activation: Activation,
     ) -> Pointwise {
-        assert_eq!(weights.len(), inputs * outputs, "weights of {outputs}×{inputs}");
-        let tier = Tier::of(isa);
-        let panels = pack::panels(outputs, inputs, tier.panel_blocks, |o, i| weights[o * inputs + i]);
-        Pointwise { tier, inputs, outputs, panels, bias: pack::bias(outputs, bias, activation), activation }
+        Pointwise(Matrix::new(isa, inputs, outputs, weights, bias, activation))
     }
 
     /// Replaces the weights (outputs×inputs, row-major) and the bias (empty to leave it), in place.
     pub fn set(&mut self, weights: &[f32], bias: &[f32]) {
-        assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.outputs, self.inputs);
-        let inputs = self.inputs;
-        pack::fill(&mut self.panels, self.outputs, inputs, self.tier.panel_blocks, |o, i| weights[o * inputs + i]);
-        pack::set_bias(&mut self.bias, self.outputs, bias);
+        self.0.set(weights, bias);
     }
 
     /// As [`Pointwise::set`], from the weights of the layer whose input gradient this one gives (inputs×outputs here).
     pub fn set_transposed(&mut self, weights: &[f32]) {
-        assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.inputs, self.outputs);
-        let outputs = self.outputs;
-        pack::fill(&mut self.panels, outputs, self.inputs, self.tier.panel_blocks, |o, i| weights[i * outputs + o]);
+        self.0.set_transposed(weights);
     }
 
     /// Pixels of a strip behind the prologue.
     fn strip(&self) -> usize {
-        let fit = STRIP_BYTES / (blocks(self.inputs) * LANES * size_of::<f32>());
-        (fit / self.tier.tile_pixels).max(1) * self.tier.tile_pixels
+        let fit = STRIP_BYTES / (blocks(self.0.inputs) * LANES * size_of::<f32>());
+        (fit / self.0.tier.tile_pixels).max(1) * self.0.tier.tile_pixels
     }
 
     /// Values of scratch memory that `threads` threads need for a prologue.
     pub fn scratch(&self, threads: usize) -> usize {
-        threads * self.strip() * blocks(self.inputs) * LANES
+        threads * self.strip() * blocks(self.0.inputs) * LANES
     }
 
     /// Runs the layer.
@@ -95,35 +79,35 @@ impl Pointwise {
     /// Where a buffer's length does not fit.
     pub fn run(&self, pool: &Pool, call: Call) {
         let Call { images, pixels, x, y, residual, prologue, scratch } = call;
-        let (x_image, y_image) = (blocked_len(1, self.inputs, pixels, 1), blocked_len(1, self.outputs, pixels, 1));
+        let (x_image, y_image) = (blocked_len(1, self.0.inputs, pixels, 1), blocked_len(1, self.0.outputs, pixels, 1));
         let lens = (volume(&[images, x_image]), volume(&[images, y_image]));
         assert_eq!((x.len(), y.len()), lens, "pointwise buffers");
         assert!(residual.is_none_or(|r| r.len() == y.len()), "the residual lies as the output does");
-        let lanes = blocks(self.inputs) * LANES;
+        let lanes = blocks(self.0.inputs) * LANES;
         prologue.check(images, lanes);
         let has_prologue = !prologue.is_identity();
         assert!(!has_prologue || scratch.len() >= self.scratch(pool.threads()), "scratch for every thread");
 
-        let panel_count = blocks(self.outputs).div_ceil(self.tier.panel_blocks);
+        let panel_count = blocks(self.0.outputs).div_ceil(self.0.tier.panel_blocks);
         let (parts, groups) = self.cut(pool, images, pixels, panel_count);
         let (y, scratch) = (Shared::new(y), Shared::new(scratch));
         let slot_len = self.strip() * lanes;
         for_each(pool, images * parts * groups, |task, slot| {
             let (image, part, group) = (task / (parts * groups), task / groups % parts, task % groups);
-            let pixels_here = piece(pixels, self.tier.tile_pixels, parts, part);
-            let blocks_here = piece(blocks(self.outputs), self.tier.panel_blocks, groups, group);
+            let pixels_here = piece(pixels, self.0.tier.tile_pixels, parts, part);
+            let blocks_here = piece(blocks(self.0.outputs), self.0.tier.panel_blocks, groups, group);
             let y_at = image * y_image + (blocks_here.start * pixels + pixels_here.start) * LANES;
             let task = Task {
                 x: x[image * x_image + pixels_here.start * LANES..].as_ptr(),
                 block: pixels * LANES,
-                panels: self.panels[blocks_here.start * LANES * self.inputs..].as_ptr(),
-                bias: self.bias[blocks_here.start * LANES..].as_ptr(),
+                panels: self.0.panels[blocks_here.start * LANES * self.0.inputs..].as_ptr(),
+                bias: self.0.bias[blocks_here.start * LANES..].as_ptr(),
                 y: y.at(y_at),
                 residual: residual.map_or(std::ptr::null(), |r| r[y_at..].as_ptr()),
-                inputs: self.inputs,
+                inputs: self.0.inputs,
                 pixels: pixels_here.len(),
                 blocks: blocks_here.len(),
-                activation: self.activation,
+                activation: self.0.activation,
                 prologue: has_prologue.then(|| prologue.at(image * lanes, 0)),
                 scratch: scratch.at(slot * slot_len),
                 strip: self.strip(),
@@ -131,23 +115,23 @@ impl Pointwise {
             // SAFETY: the tier was handed out by detection. All pointers lie in buffers whose lengths were checked
             // above; tasks differ in image, pixels or blocks, so each writes its own part of `y`, and each slot its own
             // part of `scratch`.
-            unsafe { (self.tier.pointwise)(&task) }
+            unsafe { (self.0.tier.pointwise)(&task) }
         });
     }
 
     /// Parts of the pixels and groups of panels. Where there are more pixels than output channels, pixels are cut first
     /// (every thread reads all weights); otherwise panels (every thread reads the whole input).
     fn cut(&self, pool: &Pool, images: usize, pixels: usize, panel_count: usize) -> (usize, usize) {
-        let wanted = wanted(pool, images * pixels * self.inputs * self.outputs).div_ceil(images);
-        let most_parts = pixels.div_ceil(4 * self.tier.tile_pixels);
-        let (parts, groups) = if pixels >= self.outputs {
+        let wanted = wanted(pool, images * pixels * self.0.inputs * self.0.outputs).div_ceil(images);
+        let most_parts = pixels.div_ceil(4 * self.0.tier.tile_pixels);
+        let (parts, groups) = if pixels >= self.0.outputs {
             let parts = wanted.min(most_parts);
             (parts, wanted.div_ceil(parts).min(panel_count))
         } else {
             let groups = wanted.min(panel_count);
             (wanted.div_ceil(groups).min(most_parts), groups)
         };
-        let for_cache = (pixels * self.inputs * size_of::<f32>()).div_ceil(TASK_BYTES).min(most_parts);
+        let for_cache = (pixels * self.0.inputs * size_of::<f32>()).div_ceil(TASK_BYTES).min(most_parts);
         (parts.max(for_cache), groups)
     }
 }
