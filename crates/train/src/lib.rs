@@ -17,11 +17,12 @@ pub mod program;
 pub mod recipe;
 pub mod schedule;
 mod step;
+mod steps;
 pub mod trainer;
 
 pub use arena::TrainArena;
 pub use error::Error;
 pub use evaluate::{Evaluation, evaluate};
-pub use program::{Forward, Statistics, TrainOptions, TrainProgram};
+pub use program::{Forward, MemoryUse, Statistics, TrainOptions, TrainProgram};
 pub use recipe::Recipe;
 pub use trainer::{Event, Trainer};
