@@ -137,16 +137,15 @@ pub(crate) fn apply<L: Lanes>(activation: Activation, x: L) -> L {
 #[inline(always)]
 pub(crate) fn derivative<L: Lanes>(activation: Activation, x: L) -> L {
     let one = L::splat(1.0);
-    let minus = x.mul(L::splat(-1.0));
     match activation {
         Activation::Linear => one,
         Activation::Relu => one.where_above(x, 0.0),
-        Activation::Relu6 => one.where_above(x, 0.0).where_above(minus, -6.0),
+        Activation::Relu6 => one.where_above(x, 0.0).where_below(x, 6.0),
         Activation::HSwish => {
             let slope = x.mul_add(L::splat(1.0 / 3.0), L::splat(0.5));
-            slope.where_above(x, -3.0).where_above(minus, -3.0).add(one.where_above(x, 3.0))
+            slope.where_above(x, -3.0).where_below(x, 3.0).add(one.where_above(x, 3.0))
         }
-        Activation::HardSigmoid => L::splat(1.0 / 6.0).where_above(x, -3.0).where_above(minus, -3.0),
+        Activation::HardSigmoid => L::splat(1.0 / 6.0).where_above(x, -3.0).where_below(x, 3.0),
         Activation::Sigmoid => {
             let s = sigmoid(x);
             s.mul(one.add(s.mul(L::splat(-1.0))))

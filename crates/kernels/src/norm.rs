@@ -286,10 +286,10 @@ pub(crate) fn check(x: &[f32], back: &Backward, factors: &[&[f32]], dims: Dims) 
     back.prologue.check(dims.n, lanes);
 }
 
-/// Sums of `$n` values over the pixels. Four at once of each: a single sum would wait for its own last step. A macro, since
-/// a closure that is not inlined would lose the instruction set.
+/// Sums of `$n` values over the pixels: `$each` adds pixel `$p` to the sums `$acc`. Four at once of each: a single sum would
+/// wait for its own last step. A macro, since a closure that is not inlined would lose the instruction set.
 macro_rules! sums {
-    ($lanes:ty, $n:literal, $pixels:expr, |$p:ident| $each:expr) => {{
+    ($lanes:ty, $n:literal, $pixels:expr, |$p:ident, $acc:ident| $each:expr) => {{
         const WAYS: usize = 4;
         // A chunk's sums are added to the total at its end: rounding grows with the chunk, not with the plane.
         const CHUNK: usize = 256;
@@ -299,19 +299,15 @@ macro_rules! sums {
             let mut acc = [[<$lanes>::splat(0.0); $n]; WAYS];
             let whole = start + count / WAYS * WAYS;
             for first in (start..whole).step_by(WAYS) {
-                for (way, acc) in acc.iter_mut().enumerate() {
+                for (way, $acc) in acc.iter_mut().enumerate() {
                     let $p = first + way;
-                    let values: [$lanes; $n] = $each;
-                    for n in 0..$n {
-                        acc[n] = acc[n].add(values[n]);
-                    }
+                    let sums: [$lanes; $n] = $each;
+                    *$acc = sums;
                 }
             }
             for $p in whole..start + count {
-                let values: [$lanes; $n] = $each;
-                for n in 0..$n {
-                    acc[0][n] = acc[0][n].add(values[n]);
-                }
+                let $acc = acc[0];
+                acc[0] = $each;
             }
             let [first, second, third, fourth] = acc;
             for n in 0..$n {
@@ -342,11 +338,12 @@ pub(crate) unsafe fn task<L: Lanes>(t: &Task) {
 /// An activation as a type.
 trait Function: Copy {
     fn value<L: Lanes>(self, x: L) -> L;
-    fn slope<L: Lanes>(self, x: L) -> L;
+    /// `d` times the derivative at `x`.
+    fn through<L: Lanes>(self, d: L, x: L) -> L;
 }
 
 macro_rules! functions {
-    ($($name:ident)*) => {
+    ($($name:ident: |$d:ident, $x:ident| $through:expr;)*) => {
         $(
             #[derive(Clone, Copy)]
             struct $name;
@@ -358,14 +355,19 @@ macro_rules! functions {
                 }
 
                 #[inline(always)]
-                fn slope<L: Lanes>(self, x: L) -> L {
-                    derivative(Activation::$name, x)
+                fn through<L: Lanes>(self, $d: L, $x: L) -> L {
+                    $through
                 }
             }
         )*
     };
 }
-functions!(Linear Relu Relu6 HSwish);
+functions!(
+    Linear: |d, _x| d;
+    Relu: |d, x| d.where_above(x, 0.0);
+    Relu6: |d, x| d.where_above(x, 0.0).where_below(x, 6.0);
+    HSwish: |d, x| d.mul(derivative(Activation::HSwish, x));
+);
 
 #[derive(Clone, Copy)]
 struct Rare(Activation);
@@ -377,24 +379,35 @@ impl Function for Rare {
     }
 
     #[inline(always)]
-    fn slope<L: Lanes>(self, x: L) -> L {
-        derivative(self.0, x)
+    fn through<L: Lanes>(self, d: L, x: L) -> L {
+        d.mul(derivative(self.0, x))
     }
 }
 
-/// A task with its factors in registers.
+/// What stands for an operand that is not there.
+static ZERO: [f32; LANES] = [0.0; LANES];
+
+/// A task with its factors in registers. Pointers are copied: those of the task would be loaded anew for every pixel, since
+/// what is stored might be the task.
 struct Plane<'a, L, F> {
     t: &'a Task,
     f: Factors<L>,
     spread: L,
     function: F,
+    x: *const f32,
+    other: *const f32,
+    /// Zero where there is no other operand.
+    other_pixel: usize,
+    y: *mut f32,
 }
 
 // SAFETY of all methods: the task's pointers cover its plane.
 impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
     #[inline(always)]
     unsafe fn new(t: &'a Task, function: F) -> Plane<'a, L, F> {
-        unsafe { Plane { t, f: t.prologue.factors::<L>(0), spread: Self::lane(t.spread), function } }
+        let (other, other_pixel) = if t.other.is_null() { (ZERO.as_ptr(), 0) } else { (t.other, LANES) };
+        let (f, spread) = unsafe { (t.prologue.factors::<L>(0), Self::lane(t.spread)) };
+        Plane { t, f, spread, function, x: t.x, other, other_pixel, y: t.y }
     }
 
     /// A value a lane; zero where there is none.
@@ -405,21 +418,27 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
 
     #[inline(always)]
     unsafe fn x(&self, p: usize) -> L {
-        unsafe { L::load(self.t.x.add(p * LANES)) }
+        unsafe { L::load(self.x.add(p * LANES)) }
     }
 
     #[inline(always)]
     unsafe fn other(&self, p: usize) -> L {
-        unsafe { if self.t.other.is_null() { L::splat(0.0) } else { L::load(self.t.other.add(p * LANES)) } }
+        unsafe { L::load(self.other.add(p * self.other_pixel)) }
     }
 
     #[inline(always)]
     unsafe fn store(&self, at: usize, v: L) {
-        unsafe {
-            let y = self.t.y.add(at * LANES);
-            v.store(y);
-            for lane in self.t.used..LANES {
-                y.add(lane).write(0.0);
+        unsafe { v.store(self.y.add(at * LANES)) }
+    }
+
+    /// Zeroes the lanes beyond the last channel of the first `count` values.
+    #[inline(always)]
+    unsafe fn clear_padding(&self, count: usize) {
+        if self.t.used < LANES {
+            for at in 0..count {
+                for lane in self.t.used..LANES {
+                    unsafe { self.y.add(at * LANES + lane).write(0.0) };
+                }
             }
         }
     }
@@ -428,7 +447,7 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
     #[inline(always)]
     unsafe fn add(&self, at: usize, v: L) {
         unsafe {
-            let before = if self.t.is_added { L::load(self.t.y.add(at * LANES)) } else { L::splat(0.0) };
+            let before = if self.t.is_added { L::load(self.y.add(at * LANES)) } else { L::splat(0.0) };
             self.store(at, v.add(before));
         }
     }
@@ -442,47 +461,75 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
     #[inline(always)]
     unsafe fn back(&self, p: usize, x: L) -> L {
         let g = unsafe { self.other(p) }.mul_add(self.f.gate, self.spread);
-        g.mul(self.function.slope(x.mul_add(self.f.scale, self.f.shift)))
+        self.function.through(g, x.mul_add(self.f.scale, self.f.shift))
     }
 
     #[inline(always)]
     unsafe fn run(&self) {
+        unsafe {
+            let stored = match self.t.kind {
+                Kind::Moments | Kind::Value | Kind::GateGradient | Kind::BackwardSums => self.sum(),
+                Kind::Forward | Kind::Backward | Kind::Through => self.map(),
+            };
+            self.clear_padding(stored);
+        }
+    }
+
+    /// Stores sums; their number.
+    #[inline(always)]
+    unsafe fn sum(&self) -> usize {
         let pixels = self.t.pixels;
         unsafe {
             match self.t.kind {
                 Kind::Moments => {
-                    let k = if self.t.is_added { L::load(self.t.y.add(2 * LANES)) } else { self.x(0) };
+                    let k = if self.t.is_added { L::load(self.y.add(2 * LANES)) } else { self.x(0) };
                     let minus = k.mul(L::splat(-1.0));
-                    let [s, q] = sums!(L, 2, pixels, |p| {
+                    let [s, q] = sums!(L, 2, pixels, |p, acc| {
                         let v = self.x(p).add(minus);
-                        [v, v.mul(v)]
+                        [acc[0].add(v), v.mul_add(v, acc[1])]
                     });
                     self.add(0, s);
                     self.add(1, q);
                     self.store(2, k);
                     self.add(3, L::splat(pixels as f32));
-                }
-                Kind::Value => {
-                    let [s] = sums!(L, 1, pixels, |p| [self.activated(self.x(p))]);
-                    self.store(0, s.mul(self.f.gate));
-                }
-                Kind::GateGradient => {
-                    let [s] = sums!(L, 1, pixels, |p| [self.activated(self.x(p)).mul(self.other(p))]);
-                    self.store(0, s);
+                    MOMENTS
                 }
                 Kind::BackwardSums => {
                     let minus = Self::lane(self.t.factors[0]).mul(L::splat(-1.0));
-                    let [s, q] = sums!(L, 2, pixels, |p| {
+                    let [s, q] = sums!(L, 2, pixels, |p, acc| {
                         let v = self.x(p);
                         let d = self.back(p, v);
-                        [d, d.mul(v.add(minus))]
+                        [acc[0].add(d), d.mul_add(v.add(minus), acc[1])]
                     });
                     self.add(0, s);
                     self.add(1, q);
+                    BACKWARD
                 }
-                Kind::Forward => {
+                Kind::GateGradient => {
+                    let [s] = sums!(L, 1, pixels, |p, acc| [self.activated(self.x(p)).mul_add(self.other(p), acc[0])]);
+                    self.store(0, s);
+                    1
+                }
+                _ => {
+                    let [s] = sums!(L, 1, pixels, |p, acc| [acc[0].add(self.activated(self.x(p)))]);
+                    self.store(0, s.mul(self.f.gate));
+                    1
+                }
+            }
+        }
+    }
+
+    /// Stores a value a pixel; their number.
+    #[inline(always)]
+    unsafe fn map(&self) -> usize {
+        let pixels = self.t.pixels;
+        unsafe {
+            match self.t.kind {
+                Kind::Backward => {
+                    let [a, b, c] = [0, 1, 2].map(|i| Self::lane(self.t.factors[i]));
                     for p in 0..pixels {
-                        self.store(p, self.activated(self.x(p)).mul_add(self.f.gate, self.other(p)));
+                        let v = self.x(p);
+                        self.store(p, self.back(p, v).mul_add(a, v.mul_add(b, c)));
                     }
                 }
                 Kind::Through => {
@@ -490,15 +537,13 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
                         self.store(p, self.back(p, self.x(p)));
                     }
                 }
-                Kind::Backward => {
-                    let [a, b, c] =
-                        [Self::lane(self.t.factors[0]), Self::lane(self.t.factors[1]), Self::lane(self.t.factors[2])];
+                _ => {
                     for p in 0..pixels {
-                        let v = self.x(p);
-                        self.store(p, self.back(p, v).mul_add(a, v.mul_add(b, c)));
+                        self.store(p, self.activated(self.x(p)).mul_add(self.f.gate, self.other(p)));
                     }
                 }
             }
         }
+        pixels
     }
 }

@@ -175,31 +175,44 @@ fn outputs_of(g: &Geometry, axis: usize, k: usize) -> std::ops::Range<usize> {
 /// The `K` taps of kernel row `kh`: columns at which all lie inside the image together, the others one by one.
 #[inline(always)]
 unsafe fn row_of_taps<L: Lanes, const K: usize>(t: &Task, x: *const f32, kh: usize) {
+    /// Columns at once, each with sums of its own: a single sum would wait for its own last step.
+    const WAYS: usize = 4;
     let g = &t.geometry;
     let columns: [std::ops::Range<usize>; K] = std::array::from_fn(|kw| outputs_of(g, 1, kw));
-    let inner = columns[0].start..columns[K - 1].end;
+    let inner = columns[0].start..columns[K - 1].end.max(columns[0].start);
+    let whole = inner.start + inner.len() / WAYS * WAYS;
+    let stride = g.stride[1];
     // SAFETY: only outputs and inputs inside the images are touched.
     unsafe {
-        let mut acc = [L::splat(0.0); K];
+        let mut acc = [[L::splat(0.0); K]; WAYS];
         for oh in outputs_of(g, 0, kh) {
             let ih = oh * g.stride[0] + kh * g.dilation[0] - g.before[0];
             let line = x.wrapping_add(ih * g.input[1] * LANES).wrapping_sub(g.before[1] * LANES);
             let dy = t.dy.add(oh * g.output[1] * LANES);
-            for ow in inner.clone() {
-                let d = L::load(dy.add(ow * LANES));
-                for (kw, acc) in acc.iter_mut().enumerate() {
-                    *acc = L::load(line.wrapping_add((ow * g.stride[1] + kw) * LANES)).mul_add(d, *acc);
+            let seen = |ow: usize, kw: usize| L::load(line.wrapping_add((ow * stride + kw) * LANES));
+            for first in (inner.start..whole).step_by(WAYS) {
+                for way in 0..WAYS {
+                    let d = L::load(dy.add((first + way) * LANES));
+                    for kw in 0..K {
+                        acc[way][kw] = seen(first + way, kw).mul_add(d, acc[way][kw]);
+                    }
                 }
             }
-            for (kw, acc) in acc.iter_mut().enumerate() {
-                for ow in columns[kw].clone().filter(|ow| !inner.contains(ow)) {
-                    let d = L::load(dy.add(ow * LANES));
-                    *acc = L::load(line.wrapping_add((ow * g.stride[1] + kw) * LANES)).mul_add(d, *acc);
+            for ow in whole..inner.end {
+                let d = L::load(dy.add(ow * LANES));
+                for kw in 0..K {
+                    acc[0][kw] = seen(ow, kw).mul_add(d, acc[0][kw]);
+                }
+            }
+            for (kw, columns) in columns.iter().enumerate() {
+                for ow in columns.clone().filter(|ow| !inner.contains(ow)) {
+                    acc[0][kw] = seen(ow, kw).mul_add(L::load(dy.add(ow * LANES)), acc[0][kw]);
                 }
             }
         }
-        for (kw, acc) in acc.into_iter().enumerate() {
-            acc.store(t.out.add((kh * K + kw) * LANES));
+        for kw in 0..K {
+            let sum = acc[0][kw].add(acc[1][kw]).add(acc[2][kw].add(acc[3][kw]));
+            sum.store(t.out.add((kh * K + kw) * LANES));
         }
     }
 }

@@ -17,9 +17,9 @@ use super::{Incoming, Outgoing, product};
 
 /// Most shards of the weights' gradient: enough tasks for many threads, few enough to add up quickly.
 const SHARDS: usize = 16;
-/// Pixels of a strip, but for channels so many that the strip would leave a small L2 cache.
-const STRIP: usize = 64;
-const STRIP_BYTES: usize = 320 << 10;
+/// Bytes of the strips of input and gradient together: a part of a small L2 cache, and long enough runs of each block that
+/// the processor fetches ahead.
+const STRIP_BYTES: usize = 256 << 10;
 
 /// What one call works on.
 pub struct Call<'a> {
@@ -55,9 +55,12 @@ fn shards(input: Dims) -> usize {
     (input.n * parts(input.n, input.pixels())).min(SHARDS)
 }
 
+/// Pixels of a strip: whole tiles of any instruction set, so that only an image's last pixels make smaller ones.
 fn strip([inputs, outputs]: [usize; 2]) -> usize {
+    const TILES: usize = 14;
+    const MOST: usize = 18 * TILES;
     let fit = STRIP_BYTES / ((blocks(inputs) + blocks(outputs)) * LANES * size_of::<f32>());
-    fit.clamp(7, STRIP)
+    (fit / TILES * TILES).clamp(TILES, MOST)
 }
 
 /// Values of a thread's strips of input and of gradient.
@@ -116,7 +119,7 @@ pub fn back(isa: Isa, pool: &Pool, call: Call) {
                 dy: strips,
                 x_strip: strips.wrapping_add(strip * blocks(outputs) * LANES),
             };
-            let pixels = piece(pixels, 1, parts, part);
+            let pixels = piece(pixels, tier.tile_pixels, parts, part);
             for first in pixels.clone().step_by(strip) {
                 // SAFETY: the tier was handed out by detection; all pointers lie in buffers whose lengths were checked;
                 // tasks differ in image or part, so each writes its own part of `dx` and its own sums; each shard has its

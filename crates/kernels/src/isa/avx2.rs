@@ -97,6 +97,16 @@ impl Lanes for Pair {
             Pair(half(self.0, x.0), half(self.1, x.1))
         }
     }
+
+    #[inline(always)]
+    fn where_below(self, x: Self, limit: f32) -> Self {
+        // SAFETY: see `both!`.
+        unsafe {
+            let limit = _mm256_set1_ps(limit);
+            let half = |v, x| _mm256_and_ps(v, _mm256_cmp_ps::<_CMP_LT_OQ>(x, limit));
+            Pair(half(self.0, x.0), half(self.1, x.1))
+        }
+    }
 }
 
 super::tier!(

@@ -73,6 +73,11 @@ impl Lanes for Zmm {
     fn where_above(self, x: Self, limit: f32) -> Self {
         Zmm(unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x.0, _mm512_set1_ps(limit)), self.0) })
     }
+
+    #[inline(always)]
+    fn where_below(self, x: Self, limit: f32) -> Self {
+        Zmm(unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x.0, _mm512_set1_ps(limit)), self.0) })
+    }
 }
 
 super::tier!(

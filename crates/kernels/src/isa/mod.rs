@@ -36,6 +36,8 @@ pub(crate) trait Lanes: Copy {
     fn exp2(self) -> Self;
     /// `self` in the lanes where `x > limit`, zero elsewhere.
     fn where_above(self, x: Self, limit: f32) -> Self;
+    /// `self` in the lanes where `x < limit`, zero elsewhere.
+    fn where_below(self, x: Self, limit: f32) -> Self;
 }
 
 /// The functions of one instruction set. Each computes one task: a part of a layer that one thread works on.

@@ -82,6 +82,11 @@ impl Lanes for Array {
     fn where_above(self, x: Self, limit: f32) -> Self {
         self.zip(x, |a, x| if x > limit { a } else { 0.0 })
     }
+
+    #[inline(always)]
+    fn where_below(self, x: Self, limit: f32) -> Self {
+        self.zip(x, |a, x| if x < limit { a } else { 0.0 })
+    }
 }
 
 // Two pixels of four 4-lane registers each leave half of the sixteen registers for weights and the broadcast.
