@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use mobilenet::net::file;
 use mobilenet::run::measure::{self, KernelTime, StepTime};
 use mobilenet::run::{Options, picture};
 use mobilenet::{Isa, Program};
@@ -10,8 +11,8 @@ use serde::Serialize;
 
 use crate::args::{MAX_BATCH, Resolution, RunArgs, SpecArgs, seconds};
 use crate::failure::Failure;
+use crate::print;
 use crate::text::{Grid, Side, bar, thousands};
-use crate::{files, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,7 +58,7 @@ impl Profile {
         let batch = self.batch as usize;
         // What cannot work fails before the time is spent.
         network.graph.infer(batch, h, w)?;
-        self.svg.as_deref().map_or(Ok(()), files::check)?;
+        self.svg.as_deref().map_or(Ok(()), file::check)?;
         let isa = self.running.isa()?;
         let params = network.take_params();
         let program = Program::compile(&network.graph, params, &Options { isa, ..Options::default() })?;
@@ -66,7 +67,7 @@ impl Profile {
         let profile = measure::profile(&program, &mut arena, self.seconds)?;
         let report = Report::new(&network.table.name, [h, w], batch, isa, &profile);
         if let Some(path) = &self.svg {
-            files::write(path, picture::svg(&profile, &report.heading()).as_bytes())?;
+            file::write(path, picture::svg(&profile, &report.heading()).as_bytes())?;
         }
         if self.json { print::json(&report) } else { print::line(report.page()) }
     }

@@ -111,7 +111,7 @@ impl Train {
             trainer.resume()?.iter().for_each(|notice| note!("warning: {notice}"));
         }
         std::fs::create_dir_all(folder).map_err(|e| Failure::bad(format!("{}: {e}", folder.display())))?;
-        crate::files::write(&folder.join(RECIPE), recipe.to_toml().as_bytes())?;
+        mobilenet::net::file::write(&folder.join(RECIPE), recipe.to_toml().as_bytes())?;
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
         // A second Ctrl-C, while the checkpoint is written, is heard as well.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mobilenet_net::file as files;
 use mobilenet_net::{Error, Tensor, weights};
 
 pub use network::Network;
@@ -84,11 +85,10 @@ impl Checkpoint {
         let [newest, previous, next] = [NEWEST, PREVIOUS, NEXT].map(|name| folder.join(name));
         fs::create_dir_all(folder).map_err(Error::write(folder))?;
         weights::save(&next, &file::write(self))?;
-        match fs::rename(&newest, &previous) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::write(&previous)(error)),
-            _ => fs::rename(&next, &newest).map_err(Error::write(&newest))?,
+        match files::rename(&newest, &previous) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::write(&previous)(error)),
+            _ => files::rename(&next, &newest).map_err(Error::write(&newest)),
         }
-        sync(folder).map_err(Error::write(folder))
     }
 
     /// The newest checkpoint of `folder` that is whole.
@@ -132,9 +132,4 @@ impl Checkpoint {
             )),
         }
     }
-}
-
-/// Makes renames last. Folders cannot be opened on Windows, where they last by themselves.
-fn sync(folder: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }
