@@ -43,6 +43,13 @@ pub struct Position {
     pub best: Option<f64>,
 }
 
+impl Position {
+    /// Steps that lie behind in epochs of `batches` steps each.
+    pub fn steps_of(&self, batches: u64) -> u64 {
+        self.epoch.saturating_mul(batches).saturating_add(self.step_in_epoch)
+    }
+}
+
 /// A moment of training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
@@ -89,6 +96,11 @@ impl Checkpoint {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::write(&previous)(error)),
             _ => files::rename(&next, &newest).map_err(Error::write(&newest)),
         }
+    }
+
+    /// Whether `folder` holds a checkpoint, whole or not.
+    pub fn is_in(folder: &Path) -> bool {
+        [NEWEST, NEXT, PREVIOUS].iter().any(|name| folder.join(name).exists())
     }
 
     /// The newest checkpoint of `folder` that is whole.

@@ -76,6 +76,8 @@ pub struct Recipe {
     pub freeze: Vec<String>,
     /// What every random choice follows from.
     pub seed: u64,
+    /// Seconds between two checkpoints within an epoch; 0 writes one after every step. Every epoch ends with one.
+    pub checkpoint_every: f64,
     /// How gradients become steps.
     pub optimizer: OptimizerRecipe,
     /// How the learning rate changes.

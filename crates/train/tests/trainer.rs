@@ -8,34 +8,14 @@ use mobilenet_data::Dataset;
 use mobilenet_kernels::Pool;
 use mobilenet_net::weights;
 use mobilenet_run::{Classifier, Image};
-use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Trainer};
+use mobilenet_testing::photos::write_classes;
+use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Resumed, Trainer};
 use mobilenet_train::{Error, Recipe};
 
 /// Photos of three classes, told apart by their colour.
 fn photos(folder: &Path) -> Arc<Dataset> {
-    for (class, colour) in [("blue sky", [200u8, 60, 30]), ("grün", [40, 190, 50]), ("red", [30, 40, 210])] {
-        std::fs::create_dir_all(folder.join(class)).unwrap();
-        for i in 0..14u8 {
-            std::fs::write(folder.join(class).join(format!("{i} photo.bmp")), bmp(colour, i)).unwrap();
-        }
-    }
+    write_classes(folder, 14);
     Arc::new(Dataset::open(folder).unwrap())
-}
-
-/// A 24-bit bitmap of 20×20 pixels around a colour (blue, green, red).
-fn bmp(colour: [u8; 3], seed: u8) -> Vec<u8> {
-    const SIDE: usize = 20;
-    let pixels = SIDE * SIDE * 3;
-    let mut bytes = b"BM".to_vec();
-    let side = SIDE as u32;
-    for word in [54 + pixels as u32, 0, 54, 40, side, side, 1 | 24 << 16, 0, pixels as u32, 0, 0, 0, 0] {
-        bytes.extend(word.to_le_bytes());
-    }
-    for i in 0..SIDE * SIDE {
-        let noise = ((i * 7 + usize::from(seed) * 13) % 31) as u8;
-        bytes.extend(colour.map(|c| c.saturating_sub(15).saturating_add(noise)));
-    }
-    bytes
 }
 
 fn recipe() -> Recipe {
@@ -62,7 +42,7 @@ fn run(data: &Arc<Dataset>, folder: &Path, threads: usize, stops: &[u64]) -> Vec
     for (i, stop) in stops.iter().chain([&u64::MAX]).enumerate() {
         let mut trainer = trainer(recipe(), data, folder, threads).unwrap();
         if i > 0 {
-            assert_eq!(trainer.resume().unwrap(), None);
+            assert_eq!(trainer.resume().unwrap(), Resumed::default());
         }
         let mut left = *stop;
         let ended = trainer.run(&mut |event| {

@@ -59,20 +59,48 @@ impl Recipe {
             ..Recipe::default()
         };
         (all.optimizer.alpha, all.optimizer.beta2, all.optimizer.eps) = (Some(0.5), Some(0.5), Some(0.5));
-        let mut keys = Vec::new();
-        collect("", &Table::try_from(&all).expect("a recipe is made of what TOML has"), &mut keys);
-        keys
+        collect(&all).into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// The value of a key, as [`Recipe::set`] takes it; `none` for what is off. No value for a key that is none.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let known = Recipe::keys().iter().any(|known| known == key);
+        known.then(|| entry(&collect(self), key))
+    }
+
+    /// The keys whose values differ, each with this recipe's value and the other's.
+    pub fn differences(&self, other: &Recipe) -> Vec<(String, String, String)> {
+        let [ours, theirs] = [self, other].map(collect);
+        let both = Recipe::keys().into_iter().map(|key| {
+            let [a, b] = [&ours, &theirs].map(|entries| entry(entries, &key));
+            (key, a, b)
+        });
+        both.filter(|(_, a, b)| a != b).collect()
     }
 }
 
-/// Appends the keys of `table`, `prefix` before them.
-fn collect(prefix: &str, table: &Table, keys: &mut Vec<String>) {
-    for (key, value) in table {
-        match value {
-            Value::Table(inner) => collect(&format!("{prefix}{key}."), inner, keys),
-            _ => keys.push(format!("{prefix}{key}")),
+/// Every key with its value as text, in alphabetical order.
+fn collect(recipe: &Recipe) -> Vec<(String, String)> {
+    fn walk(prefix: &str, table: &Table, entries: &mut Vec<(String, String)>) {
+        for (key, value) in table {
+            match value {
+                Value::Table(inner) => walk(&format!("{prefix}{key}."), inner, entries),
+                Value::String(text) => entries.push((format!("{prefix}{key}"), text.clone())),
+                // Without TOML's `.0`.
+                Value::Float(x) => entries.push((format!("{prefix}{key}"), x.to_string())),
+                value => entries.push((format!("{prefix}{key}"), value.to_string())),
+            }
         }
     }
+    let mut entries = Vec::new();
+    walk("", &Table::try_from(recipe).expect("a recipe is made of what TOML has"), &mut entries);
+    entries
+}
+
+/// The value of `key` among `entries`.
+fn entry(entries: &[(String, String)], key: &str) -> String {
+    let found = entries.iter().find(|(known, _)| known == key);
+    found.map_or(NONE.to_owned(), |(_, value)| value.clone())
 }
 
 /// What `text` may mean, the likeliest first; nothing means that the key is taken away.
