@@ -27,6 +27,7 @@ const HEADINGS: [&str; 4] = ["Photos and folder", "Network", "Training", "Settin
 /// Train a network on photos
 #[derive(Args)]
 #[command(
+    allow_negative_numbers = true,
     after_help = "DATA is a folder with a folder of photos per class (or train/ and val/ with such folders), or a CSV with \
 columns file, class, name beside a .tar or .tar.gz. docs/training.md explains every setting.
 

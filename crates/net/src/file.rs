@@ -98,22 +98,11 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// An empty file in `folder` that disappears unless it is renamed, with the permissions of any new file.
+/// An empty file in `folder` that disappears unless it is renamed. Made by the standard library, with the permissions of
+/// any new file and the system's own errors: those of `tempfile` hold the passing name, which says nothing to the user.
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let [start, end] = PASSING;
-    builder.prefix(start).suffix(end).tempfile_in(folder).map_err(without_path)
-}
-
-/// The system's own error: `tempfile` puts the passing name into it, which says nothing to the user.
-fn without_path(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|e| e.source()).and_then(|e| e.downcast_ref::<io::Error>());
-    match inner.and_then(io::Error::raw_os_error) {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => error,
-    }
+    tempfile::Builder::new().prefix(start).suffix(end).make_in(folder, |path| File::create_new(path))
 }
 
 /// Makes a new name last. Folders cannot be opened on Windows, where renaming lasts by itself.

@@ -38,17 +38,24 @@ pub enum Error {
     },
     /// Training has run away.
     #[error(
-        "at step {step} {layer} is not a number any more: lower the learning rate (--lr) or clip gradients (clip_norm); \
-         the last good checkpoint is in {}", folder.display()
+        "at step {step} {layer} is not a number any more: lower the learning rate (--lr) or clip gradients (clip_norm); {}",
+        kept(checkpoint.as_deref())
     )]
     NotANumber {
         /// Where it was seen first.
         layer: String,
         /// When.
         step: u64,
-        /// The run's folder.
-        folder: PathBuf,
+        /// The folder of the last good checkpoint, where there is one.
+        checkpoint: Option<PathBuf>,
     },
+}
+
+fn kept(checkpoint: Option<&Path>) -> String {
+    match checkpoint {
+        Some(folder) => format!("the last good checkpoint is in {}", folder.display()),
+        None => "there is no checkpoint yet".into(),
+    }
 }
 
 impl Error {

@@ -331,7 +331,8 @@ impl Trainer {
     }
 
     fn not_a_number(&self, layer: String) -> Error {
-        Error::NotANumber { layer, step: self.position.step, folder: self.folder.clone() }
+        let checkpoint = Checkpoint::is_in(&self.folder).then(|| self.folder.clone());
+        Error::NotANumber { layer, step: self.position.step, checkpoint }
     }
 
     /// The weights that count: averaged where an average is kept.
@@ -374,6 +375,7 @@ impl Trainer {
             classes: self.classes.clone(),
             extra: self.extra.clone(),
         };
+        std::fs::create_dir_all(&self.folder).map_err(Error::folder(&self.folder))?;
         // The network first: whoever is stopped between the two goes on from the older checkpoint, and writes both anew.
         let Network { table, spec } = &self.network;
         let path = self.folder.join(MODEL);

@@ -64,6 +64,62 @@ fn going_on_gives_the_bits_of_not_stopping_for_any_number_of_threads() {
 }
 
 #[test]
+fn an_epoch_goes_on_at_the_same_share_of_it_with_another_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    let run = folder.path().join("run");
+    let recipe = |batch| Recipe { batch, epochs: 2.0, ..recipe() };
+    let mut left = 3;
+    let mut first = trainer(recipe(7), &data, &run, 1).unwrap();
+    let ended = first.run(&mut |event| {
+        left -= u32::from(matches!(event, Event::Step { .. }));
+        if left == 0 { Control::Stop } else { Control::Continue }
+    });
+    assert_eq!(ended.unwrap(), Ended::Stopped);
+    let mut second = trainer(recipe(14), &data, &run, 1).unwrap();
+    let resumed = second.resume().unwrap();
+    assert_eq!(resumed.warnings, ["batch is 7 in the checkpoint and 14 now: epochs go on as counted"]);
+    let (mut steps, mut epochs) = (Vec::new(), Vec::new());
+    let ended = second.run(&mut |event| {
+        match event {
+            Event::Step { epoch, .. } => steps.push((epoch * 3.0).round()),
+            Event::Epoch { epoch, .. } => epochs.push(*epoch),
+            Event::Start(_) => {}
+        }
+        Control::Continue
+    });
+    // Half an epoch of six steps is one step and a half of three.
+    assert_eq!((ended.unwrap(), steps, epochs), (Ended::Done, vec![1.0, 2.0, 3.0, 4.0, 5.0], vec![1.0, 2.0]));
+}
+
+#[test]
+fn a_stop_after_an_epochs_last_step_leaves_its_evaluation_to_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    for epochs in [1.0, 2.0] {
+        let run = folder.path().join(format!("run {epochs}"));
+        let recipe = || Recipe { batch: 14, epochs, ..recipe() };
+        let mut left = 3;
+        let ended = trainer(recipe(), &data, &run, 1).unwrap().run(&mut |event| {
+            left -= u32::from(matches!(event, Event::Step { .. }));
+            if left == 0 { Control::Stop } else { Control::Continue }
+        });
+        assert_eq!(ended.unwrap(), Ended::Stopped);
+        let mut second = trainer(recipe(), &data, &run, 1).unwrap();
+        second.resume().unwrap();
+        let mut figures = Vec::new();
+        let ended = second.run(&mut |event| {
+            if let Event::Epoch { epoch, training_loss, validation, .. } = event {
+                figures.push((*epoch, training_loss.is_some(), validation.is_some()));
+            }
+            Control::Continue
+        });
+        assert_eq!(ended.unwrap(), Ended::Done);
+        assert_eq!(figures, [(1.0, false, true), (2.0, true, true)][..epochs as usize]);
+    }
+}
+
+#[test]
 fn the_trained_file_classifies_with_its_own_labels_and_preprocessing() {
     let folder = tempfile::tempdir().unwrap();
     let data = photos(&folder.path().join("photos"));

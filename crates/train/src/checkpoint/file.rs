@@ -15,8 +15,8 @@ const AVERAGE: &str = "average.";
 /// Before the names of [`Checkpoint::extra`].
 const EXTRA: &str = "extra.";
 
-/// The metadata key of the format's version, which tells a checkpoint from any other file.
-const VERSION: &str = "mobilenet_checkpoint";
+/// The metadata key of the format's version.
+const VERSION: &str = mobilenet_net::recognise::CHECKPOINT;
 const CURRENT: &str = "1";
 const CHECKSUM: &str = "checksum";
 

@@ -133,10 +133,14 @@ fn place(table: &mut Table, key: &str, value: Option<Value>) {
     }
 }
 
-/// What to say of a key that is none: those that look alike, or else the whole list.
+/// What to say of a key that is none: those that hold it or are spelt nearly so, or else the whole list.
 fn unknown(key: &str, keys: &[String]) -> String {
-    let last = key.rsplit('.').next().unwrap_or(key);
-    let similar: Vec<_> = keys.iter().filter(|k| k.contains(last) && !last.is_empty()).map(String::as_str).collect();
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let asked: String = last(key).chars().take(80).collect();
+    // A third may be mistyped.
+    let is_close = |known: &str| strsim::damerau_levenshtein(&asked, known) * 3 <= known.len();
+    let is_similar = |k: &&String| !asked.is_empty() && (k.contains(&asked) || is_close(&last(k)));
+    let similar: Vec<_> = keys.iter().filter(is_similar).map(String::as_str).collect();
     match similar[..] {
         [] => format!("there is no setting {key}; there are {}", keys.join(", ")),
         _ => format!("there is no setting {key}; did you mean {}?", similar.join(" or ")),

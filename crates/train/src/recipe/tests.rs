@@ -122,6 +122,8 @@ fn wrong_settings_are_refused_by_name_and_change_nothing() {
         ("width_rule", "keras", "there is no width rule \"keras\"; there are tensorflow, timm, torchvision"),
         ("momentum", "0.9", "there is no setting momentum; did you mean bn_momentum or optimizer.momentum?"),
         ("teacher", "x", "there is no setting teacher; did you mean teacher."),
+        ("epohcs", "1", "there is no setting epohcs; did you mean epochs?"),
+        ("optimiser.momentun", "1", "there is no setting optimiser.momentun; did you mean optimizer.momentum?"),
         ("", "1", "there is no setting ; there are "),
         ("optimizer.kind", "adam", "unknown variant `adam`, expected one of `sgd`, `rmsprop`, `rmsprop_tf`, `adamw`"),
         ("freeze", "[\"\"]", "freeze has an empty name"),
