@@ -73,6 +73,27 @@ fn every_key_can_be_set_to_the_value_that_it_has() {
 }
 
 #[test]
+fn the_guide_lists_every_key_with_its_default() {
+    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/training.md")).unwrap();
+    // Rows of three cells, the first two of which are code.
+    let cells = |line: &str| {
+        let cells: Vec<_> = line.strip_prefix("| `")?.split("` | ").collect();
+        (cells.len() == 3).then(|| (cells[0].to_owned(), cells[1].trim_start_matches('`').to_owned()))
+    };
+    let mut listed: Vec<_> = guide.lines().filter_map(cells).collect();
+    listed.sort();
+    let default = Recipe::default();
+    let mut keys: Vec<_> = Recipe::keys().into_iter().map(|key| (key.clone(), default.get(&key).unwrap())).collect();
+    keys.sort();
+    // A teacher's settings have defaults of their own, once there is one.
+    let teacher = Recipe { teacher: Some(Teacher::default()), ..Recipe::default() };
+    for (key, value) in keys.iter_mut().filter(|(key, _)| key.starts_with("teacher.") && key != "teacher.weights") {
+        *value = teacher.get(key).unwrap();
+    }
+    assert_eq!(listed, keys);
+}
+
+#[test]
 fn values_are_read_as_people_write_them() {
     let mut r = Recipe::default();
     for (key, value) in [
