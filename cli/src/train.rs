@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use mobilenet::arch::{self, WidthRule};
 use mobilenet::data::{Dataset, Splits};
-use mobilenet::net::arch::WidthRule;
 use mobilenet::net::file;
 use mobilenet::train::checkpoint::{Checkpoint, Found};
 use mobilenet::train::trainer::{Ended, MODEL, Start, Trainer};
@@ -191,7 +191,8 @@ impl Train {
         if self.from.is_none() {
             return Ok(None);
         }
-        let Recipe { model, width, width_rule, total_stride, .. } = Recipe::from_toml(&found.checkpoint.recipe)?;
+        let Recipe { width, width_rule, total_stride, .. } = Recipe::from_toml(&found.checkpoint.recipe)?;
+        let model = found.checkpoint.network.table.name.clone();
         Ok(Some(Network { model, width, width_rule, total_stride: Some(total_stride) }))
     }
 
@@ -199,19 +200,18 @@ impl Train {
     fn recipe(&self, network: Option<&Network>) -> Result<Recipe, Failure> {
         let mut recipe = self.base()?;
         if let Some(Network { model, width, width_rule, total_stride }) = network {
-            (recipe.model, recipe.width, recipe.width_rule) = (model.clone(), *width, *width_rule);
+            (recipe.width, recipe.width_rule) = (*width, *width_rule);
+            // A table of one's own has a name that nobody else knows.
+            if arch::models().iter().any(|known| known.name == model) {
+                recipe.model = model.clone();
+            }
             recipe.total_stride = total_stride.unwrap_or(recipe.total_stride);
         }
         for (key, value) in self.flags()? {
             recipe.set(&key, &value)?;
         }
-        if let Some(from) = network.filter(|n| (n.model.as_str(), n.width) != (recipe.model.as_str(), recipe.width)) {
-            let (model, width) = (&recipe.model, recipe.width);
-            return Err(Failure::bad(format!(
-                "--from holds {} (width {:?}), and {model} (width {width:?}) is to be trained: leave out --model and \
-                 --width, or --from",
-                from.model, from.width
-            )));
+        if let Some(from) = network {
+            from.expect(&recipe)?;
         }
         Ok(recipe)
     }
@@ -260,6 +260,24 @@ struct Network {
     width: f64,
     width_rule: WidthRule,
     total_stride: Option<usize>,
+}
+
+impl Network {
+    /// Refuses a recipe of another network.
+    fn expect(&self, recipe: &Recipe) -> Result<(), Failure> {
+        let (model, width) = (arch::find(&recipe.model)?.name, recipe.width);
+        if (&model, width) == (&self.model, self.width) {
+            return Ok(());
+        }
+        let remedy = match arch::models().iter().any(|known| known.name == self.model) {
+            true => "leave out --model and --width, or --from",
+            false => "give its table as --model, or leave out --from",
+        };
+        let (theirs, at) = (&self.model, self.width);
+        Err(Failure::bad(format!(
+            "--from holds {theirs} (width {at:?}), and {model} (width {width:?}) is to be trained: {remedy}"
+        )))
+    }
 }
 
 /// Goes on from the folder's checkpoint, and says what is not as it was.

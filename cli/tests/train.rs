@@ -84,6 +84,25 @@ fn the_conventions_of_foreign_weights_hold_and_are_kept_on_resume() {
 }
 
 #[test]
+fn a_network_of_ones_own_table_is_begun_with_and_gone_on_with() {
+    let folder = Folder::new();
+    folder.photos("photos", 4);
+    let table = folder.run("summary mobilenet_v2 --toml").out.replace("mobilenet_v2", "mine");
+    folder.write("mine.toml", table);
+    folder.train("photos -o run --epochs 1 --model mine.toml");
+    folder.train("photos -o run --epochs 2 --resume");
+    folder.refused(
+        "train photos -o next --from run/model.safetensors",
+        "--from holds mine (width 0.25), and mobilenet_v2 (width 0.25) is to be trained: give its table as --model, or \
+         leave out --from",
+    );
+    let from = "photos -o next --from run/model.safetensors --model mine.toml";
+    let text = folder.train(&format!("{from} --epochs 1"));
+    assert!(text.contains(", took 262 of 262 tensors\n"), "{text}");
+    folder.train(&format!("{from} --epochs 2 --resume"));
+}
+
+#[test]
 fn settings_that_a_run_keeps_are_refused_when_it_goes_on() {
     let folder = trained();
     let kept = |key: &str, then: &str, now: &str| {

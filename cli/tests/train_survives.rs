@@ -88,7 +88,8 @@ fn a_kill_in_the_middle_of_saving_loses_at_most_the_steps_since_the_checkpoint()
     let half = &good[..good.len() / 2];
     // What is in the folder when it happens: while the file is written, while a whole one waits, between two renames,
     // and a disk that lost the end of the newest one.
-    let moments: [&[(&str, Option<&[u8]>)]; 4] = [
+    type Files<'a> = &'a [(&'a str, Option<&'a [u8]>)];
+    let moments: [Files; 4] = [
         &[(".mobilenet-Xy12.tmp", Some(half))],
         &[("checkpoint.next.safetensors", Some(&good))],
         &[("checkpoint.next.safetensors", Some(&good)), ("checkpoint.safetensors", None)],
