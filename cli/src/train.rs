@@ -11,6 +11,7 @@ use mobilenet::arch::{self, WidthRule};
 use mobilenet::data::{Dataset, Splits};
 use mobilenet::net::file;
 use mobilenet::train::checkpoint::{Checkpoint, Found};
+use mobilenet::train::recipe::BnStatistics;
 use mobilenet::train::trainer::{Ended, MODEL, Start, Trainer};
 use mobilenet::train::{Recipe, RunFolder};
 
@@ -109,7 +110,7 @@ fn help(text: &str, key: &str) -> String {
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
         let (train, validation) = self.photos()?;
-        let photos = train.len();
+        let photos = train.len() + validation.as_ref().map_or(0, |dataset| dataset.len());
         let mut folder = RunFolder::open(&self.output)?;
         let found = self.checkpoint()?;
         let start = match &found {
@@ -121,6 +122,9 @@ impl Train {
         let mut trainer = Trainer::new(recipe.clone(), train, validation, &self.output, &self.run.pool(), start)?;
         if found.is_some() {
             resume(&mut trainer)?;
+        }
+        if recipe.batch == 1 && recipe.bn_statistics == BnStatistics::Batch {
+            note!("warning: batch norm has no statistics in batches of one photo: take --batch 2 or more");
         }
         folder.create()?;
         file::write(self.output.join(RECIPE), recipe.to_toml().as_bytes())?;

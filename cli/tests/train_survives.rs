@@ -155,6 +155,13 @@ fn a_log_that_cannot_be_written_is_told_of_once_and_training_goes_on() {
     let text = "warning: run/log.jsonl: cannot be written: No space left on device (os error 28)";
     assert_eq!(ended.err.lines().filter(|line| *line == text).count(), 1, "{ended:?}");
     assert!(folder.path("run/model.safetensors").exists());
+    // A line that the full disk cut short does not swallow the next one.
+    fs::remove_file(folder.path("run/log.jsonl")).unwrap();
+    folder.write("run/log.jsonl", "{\"event\":\"st");
+    let ended = folder.end(train(&folder, "run", "--epochs 3 --resume"), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let log = fs::read_to_string(folder.path("run/log.jsonl")).unwrap();
+    assert!(log.lines().nth(1).unwrap().starts_with("{\"event\":\"start\""), "{log}");
 }
 
 /// Asserts that a run into `output` is refused before it trains, with this reason.
@@ -199,6 +206,7 @@ fn a_second_run_in_a_folder_is_refused_as_long_as_the_first_one_lives() {
     let mut command = train(&folder, "run", "--epochs 100000");
     let mut first = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while !folder.path("run/recipe.toml").exists() {
+        assert_eq!(first.try_wait().unwrap(), None, "the first run has ended");
         sleep(Duration::from_millis(5));
     }
     let text = "error: run: another run is at work in this folder; wait for its end, or give another folder with -o\n";

@@ -1,7 +1,7 @@
 //! Shows a run's progress, writes its log, hears Ctrl-C.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,8 +33,7 @@ pub struct Watch<'a> {
 impl Watch<'_> {
     pub fn new<'a>(folder: &Path, json: bool, stop: &'a AtomicBool, epochs: f64) -> Result<Watch<'a>, Failure> {
         let path = folder.join(LOG);
-        let log = File::options().create(true).append(true).open(&path);
-        let log = log.map_err(|e| Failure::bad(format!("{}: cannot be written: {e}", path.display())))?;
+        let log = open(&path).map_err(|e| Failure::bad(format!("{}: cannot be written: {e}", path.display())))?;
         let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(10_000) };
         bar.set_style(ProgressStyle::with_template("{bar:30} {msg}").expect("a valid template"));
         Ok(Watch { bar, log, path, has_warned: false, json, stop, epochs, steps: 0 })
@@ -87,4 +86,19 @@ impl Watch<'_> {
             self.bar.suspend(|| note!("warning: {}: cannot be written: {e}", self.path.display()));
         }
     }
+}
+
+/// Opens a log to be appended to, and ends the line that a full disk may have cut short.
+fn open(path: &Path) -> io::Result<File> {
+    let mut log = File::options().create(true).read(true).append(true).open(path)?;
+    let found = log.metadata()?;
+    if found.is_file() && found.len() > 0 {
+        let mut last = [0];
+        log.seek(SeekFrom::End(-1))?;
+        log.read_exact(&mut last)?;
+        if last != *b"\n" {
+            log.write_all(b"\n")?;
+        }
+    }
+    Ok(log)
 }

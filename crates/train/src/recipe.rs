@@ -276,7 +276,7 @@ impl Recipe {
     /// # Errors
     /// [`Error::Config`], naming the line or the key.
     pub fn from_toml(text: &str) -> Result<Recipe, Error> {
-        let recipe: Recipe = toml::from_str(text).map_err(|e| Error::Config(e.to_string().trim_end().into()))?;
+        let recipe: Recipe = toml::from_str(text).map_err(|e| Error::Config(set::explain(text, &e)))?;
         recipe.check()?;
         Ok(recipe)
     }

@@ -99,7 +99,7 @@ pub struct Trainer {
     optimizer: Optimizer,
     average: Option<Average>,
     loader: Loader,
-    validation: Option<Arc<Dataset>>,
+    validation: Option<Loader>,
     loss: CrossEntropy,
     teacher: Option<TeacherNetwork>,
     position: Position,
@@ -170,6 +170,7 @@ impl Trainer {
         let weights = (recipe.class_weights == ClassWeights::Balanced).then(|| balanced_weights(&counts(&dataset)));
         let teacher = recipe.teacher.as_ref().map(|t| TeacherNetwork::open(t, &recipe, spec.classes)).transpose()?;
         let loader = Loader::new(dataset.clone(), recipe.training_photos());
+        let validation = validation.map(|dataset| Loader::new(dataset, recipe.evaluation_photos()));
         let trainer = Trainer {
             loss: CrossEntropy { smoothing: recipe.label_smoothing as f32, weights },
             position: Position { seed: recipe.seed, ..Position::default() },
@@ -199,9 +200,10 @@ impl Trainer {
         &self.position
     }
 
-    /// The photos that could not be read so far.
+    /// The photos that could not be read so far, those to learn from first.
     pub fn unreadable(&self) -> Vec<String> {
-        self.loader.unreadable().into_iter().map(|u| u.message).collect()
+        let loaders = [Some(&self.loader), self.validation.as_ref()].into_iter().flatten();
+        loaders.flat_map(|loader| loader.unreadable()).map(|u| u.message).collect()
     }
 
     /// Trains to the recipe's last epoch, or until `watch` says to stop.
@@ -350,11 +352,10 @@ impl Trainer {
     /// # Errors
     /// Where none of them can be read.
     pub fn evaluate(&self) -> Result<Option<Evaluation>, Error> {
-        let Some(dataset) = &self.validation else { return Ok(None) };
+        let Some(loader) = &self.validation else { return Ok(None) };
         let options = Options { isa: Isa::detect(), ..Options::default() };
         let program = Program::compile(self.program.graph(), self.params(), &options)?;
-        let loader = Loader::new(dataset.clone(), self.recipe.evaluation_photos());
-        Ok(Some(evaluate(&program, &loader, &self.pool)?))
+        Ok(Some(evaluate(&program, loader, &self.pool)?))
     }
 
     /// Writes a checkpoint, and the network as a file that runs.

@@ -79,19 +79,22 @@ impl Recipe {
     }
 }
 
-/// Every key with its value as text, in alphabetical order.
-fn collect(recipe: &Recipe) -> Vec<(String, String)> {
-    fn walk(prefix: &str, table: &Table, entries: &mut Vec<(String, String)>) {
-        for (key, value) in table {
-            match value {
-                Value::Table(inner) => walk(&format!("{prefix}{key}."), inner, entries),
-                Value::String(text) => entries.push((format!("{prefix}{key}"), text.clone())),
-                // Without TOML's `.0`.
-                Value::Float(x) => entries.push((format!("{prefix}{key}"), x.to_string())),
-                value => entries.push((format!("{prefix}{key}"), value.to_string())),
-            }
+/// Appends the keys of `table` with their values as text, `prefix` before the keys.
+fn walk(prefix: &str, table: &Table, entries: &mut Vec<(String, String)>) {
+    for (key, value) in table {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Table(inner) => walk(&format!("{key}."), inner, entries),
+            Value::String(text) => entries.push((key, text.clone())),
+            // Without TOML's `.0`.
+            Value::Float(x) => entries.push((key, x.to_string())),
+            value => entries.push((key, value.to_string())),
         }
     }
+}
+
+/// Every key with its value as text, in alphabetical order.
+fn collect(recipe: &Recipe) -> Vec<(String, String)> {
     let mut entries = Vec::new();
     walk("", &Table::try_from(recipe).expect("a recipe is made of what TOML has"), &mut entries);
     entries
@@ -130,6 +133,23 @@ fn place(table: &mut Table, key: &str, value: Option<Value>) {
         }
         (None, Some(value)) => _ = table.insert(key.into(), value),
         (None, None) => _ = table.remove(key),
+    }
+}
+
+/// What to say of a text that is no recipe: of a key that is none, its line and what may have been meant.
+pub(super) fn explain(text: &str, error: &toml::de::Error) -> String {
+    let keys = Recipe::keys();
+    let misspelt = text.parse::<Table>().ok().and_then(|table| {
+        let mut entries = Vec::new();
+        walk("", &table, &mut entries);
+        entries.into_iter().map(|(key, _)| key).find(|key| !keys.contains(key))
+    });
+    match (misspelt, error.span()) {
+        (Some(key), Some(span)) if error.message().starts_with("unknown field") => {
+            let line = text[..span.start].matches('\n').count() + 1;
+            format!("line {line}: {}", unknown(&key, &keys))
+        }
+        _ => error.to_string().trim_end().into(),
     }
 }
 

@@ -168,8 +168,16 @@ fn contradictions_and_misspelt_keys_of_a_file_are_named() {
         ("loss = \"binary\"\naugmentation.mixup = 0.2", "augmentation.mixup belongs to loss = \"cross_entropy\""),
         ("optimizer = { momentum = 0, nesterov = true }", "optimizer.nesterov needs optimizer.momentum above 0"),
         ("[teacher]\nmix = 0.5", "teacher.weights is missing: give the teacher's weights file"),
-        ("epohcs = 3", "unknown field `epohcs`"),
-        ("[optimizer]\nmomentun = 0.9", "unknown field `momentun`, expected one of `kind`, `momentum`"),
+        ("lr = 1.0\nepohcs = 3", "line 2: there is no setting epohcs; did you mean epochs?"),
+        (
+            "[optimizer]\nmomentun = 0.9",
+            "line 2: there is no setting optimizer.momentun; did you mean optimizer.momentum?",
+        ),
+        (
+            "[optimizer]\nxyz = 0.9",
+            "line 2: there is no setting optimizer.xyz; there are accumulate, augmentation.auto",
+        ),
+        ("optimizer = 3", "line 1"),
         ("lr = \"fast\"", "line 1"),
         ("seed = -1", "seed"),
     ];

@@ -113,7 +113,7 @@ impl Trainer {
             total_stride: self.recipe.total_stride,
             parameters: learned.map(|p| p.shape.iter().product::<usize>() as u64).sum(),
             photos: self.loader.dataset().len(),
-            validation_photos: self.validation.as_ref().map_or(0, |dataset| dataset.len()),
+            validation_photos: self.validation.as_ref().map_or(0, |loader| loader.dataset().len()),
             classes: self.classes.len(),
             resolution: self.recipe.resolution,
             batch: self.recipe.batch,
