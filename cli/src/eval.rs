@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use clap::Args;
 use mobilenet::Program;
-use mobilenet::data::{Dataset, LoaderOptions};
+use mobilenet::data::{Dataset, Loader, LoaderOptions, Splits};
 use mobilenet::run::program::Options;
-use mobilenet::train::evaluate;
+use mobilenet::train::{Evaluation, evaluate};
+use serde::Serialize;
 
 use crate::args::{MAX_BATCH, RunArgs, SpecArgs};
 use crate::failure::Failure;
@@ -15,19 +16,23 @@ use crate::print;
 
 /// Measure a network's accuracy on labelled photos
 #[derive(Args)]
-#[command(after_help = "Where the weights name their classes, the data's classes are matched by name.
+#[command(
+    after_help = "Where the weights name their classes, the data's classes are matched by name; otherwise by their
+order, which is said. Of a folder with train/ and val/, the validation photos are taken.
 
-Example:
-  mobilenet eval runs/train/model.safetensors photos/val")]
+Examples:
+  mobilenet eval runs/train/model.safetensors photos/val
+  mobilenet eval runs/train/model.safetensors photos/ --json"
+)]
 pub struct Eval {
     /// Weights
     weights: PathBuf,
-    /// Labelled photos: a folder per class, or a CSV beside its archive
+    /// Labelled photos: a folder per class, train/ and val/ with such folders, or a CSV beside its archive
     data: PathBuf,
     /// Photos in a call
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
-    /// Print one JSON object: photos, top1, top5, loss
+    /// Print one JSON object: photos, unreadable, top1, top5, loss, classes_by
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -36,29 +41,58 @@ pub struct Eval {
     run: RunArgs,
 }
 
+/// How the data's classes were found among the network's.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ClassesBy {
+    Name,
+    Order,
+}
+
+/// What is printed.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    figures: Evaluation,
+    unreadable: usize,
+    classes_by: ClassesBy,
+}
+
 impl Eval {
     pub fn run(self) -> Result<(), Failure> {
         let loaded = mobilenet::net::load(&self.weights, &self.spec.overrides(None))?;
         loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
-        let dataset = match &loaded.recognised.labels {
-            Some(labels) => Dataset::open_as(&self.data, labels)?,
-            None => Dataset::open(&self.data)?,
-        };
-        let (classes, has) = (dataset.classes().len(), loaded.recognised.spec.classes);
-        if classes > has {
-            return Err(Failure::bad(format!("{}: {classes} classes; the weights have {has}", self.data.display())));
-        }
+        let has = loaded.recognised.spec.classes;
+        let (dataset, classes_by) = self.photos(loaded.recognised.labels.as_deref(), has)?;
         let options = Options { isa: self.run.isa()?, ..Options::default() };
         let program = Program::compile(&loaded.graph, loaded.params, &options)?;
         let photos = LoaderOptions::evaluation(self.batch as usize, loaded.recognised.preprocessing);
-        let figures = evaluate(&program, &Arc::new(dataset), photos, &self.run.pool())?;
+        let loader = Loader::new(Arc::new(dataset), photos);
+        let figures = evaluate(&program, &loader, &self.run.pool())?;
+        let unreadable: Vec<_> = loader.unreadable().into_iter().map(|u| u.message).collect();
+        print::unreadable(&unreadable, loader.dataset().len());
         if self.json {
-            return print::json(&figures);
+            return print::json(&Report { figures, unreadable: unreadable.len(), classes_by });
         }
-        let (top1, top5) = (figures.top1 * 100.0, figures.top5 * 100.0);
-        print::line(format!(
-            "top-1 {top1:.2} %  top-5 {top5:.2} %  loss {:.4}  of {} photos",
-            figures.loss, figures.photos
-        ))
+        print::line(format!("{}  of {} photos", print::figures(&figures), figures.photos))
+    }
+
+    /// The photos, their classes numbered as the network's `has` outputs are.
+    fn photos(&self, labels: Option<&[String]>, has: usize) -> Result<(Dataset, ClassesBy), Failure> {
+        if let Some(labels) = labels {
+            return Ok((Splits::open_validation_as(&self.data, labels)?, ClassesBy::Name));
+        }
+        let Splits { train, validation } = Splits::open(&self.data)?;
+        let classes = train.classes().len();
+        if classes != has {
+            let (data, weights) = (self.data.display(), self.weights.display());
+            return Err(Failure::bad(format!(
+                "{data}: {classes} classes, and {weights} has {has} without names: give photos of its classes, all of them"
+            )));
+        }
+        let (weights, names) = (self.weights.display(), train.classes());
+        let (first, last) = (&names[0], &names[has - 1]);
+        note!("{weights} does not name its classes: taken in the data's order, from `{first}` to `{last}`");
+        Ok((validation.unwrap_or(train), ClassesBy::Order))
     }
 }

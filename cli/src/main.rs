@@ -16,7 +16,6 @@ mod classify;
 mod completions;
 mod eval;
 mod failure;
-mod files;
 mod models;
 mod print;
 mod profile;

@@ -1,7 +1,9 @@
 //! Standard output that may be closed early, as by `head`.
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
+use mobilenet::train::Evaluation;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -23,4 +25,48 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// A layer's name for people: its node's without `.conv`, which only tells it from its batch norm.
 pub fn layer(node: &str) -> &str {
     node.strip_suffix(".conv").unwrap_or(node)
+}
+
+/// An evaluation's figures for people.
+pub fn figures(&Evaluation { top1, top5, loss, .. }: &Evaluation) -> String {
+    let top5 = top5.map_or(String::new(), |top5| format!("top-5 {:.2} %  ", top5 * 100.0));
+    format!("top-1 {:.2} %  {top5}loss {loss:.4}", top1 * 100.0)
+}
+
+/// Photos that are named one by one when they cannot be read.
+const NAMED: usize = 20;
+
+/// Names the photos that could not be read, `messages` with their names, and counts them.
+pub fn unreadable(messages: &[String], photos: usize) {
+    messages.iter().take(NAMED).for_each(|message| note!("skipped {message}"));
+    if messages.len() > NAMED {
+        note!("skipped {} more", messages.len() - NAMED);
+    }
+    if !messages.is_empty() {
+        note!("{} of {photos} photos could not be read", messages.len());
+    }
+}
+
+/// A path for a command that is to be copied: quoted, as a POSIX shell wants it, where it has other than plain characters.
+pub fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    if !path.is_empty() && path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_can_be_copied_into_a_shell() {
+        for (path, copied) in [
+            ("runs/train/größe_1.safetensors", "runs/train/größe_1.safetensors"),
+            ("my runs/a b", "'my runs/a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), copied);
+        }
+    }
 }

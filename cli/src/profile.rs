@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use mobilenet::net::file;
 use mobilenet::run::measure::{self, KernelTime, StepTime};
 use mobilenet::run::{Options, picture};
 use mobilenet::train::{self, TrainOptions};
@@ -11,8 +12,8 @@ use serde::Serialize;
 
 use crate::args::{MAX_BATCH, Resolution, RunArgs, SpecArgs, seconds};
 use crate::failure::Failure;
+use crate::print;
 use crate::text::{Grid, Side, bar};
-use crate::{files, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +63,7 @@ impl Profile {
         let batch = self.batch as usize;
         // What cannot work fails before the time is spent.
         network.graph.infer(batch, h, w)?;
-        self.svg.as_deref().map_or(Ok(()), files::check)?;
+        self.svg.as_deref().map_or(Ok(()), file::check)?;
         let isa = self.running.isa()?;
         let pool = self.running.pool();
         let profile = if self.train {
@@ -77,7 +78,7 @@ impl Profile {
         };
         let report = Report::new(&network.table.name, [h, w], batch, isa, &profile);
         if let Some(path) = &self.svg {
-            files::write(path, picture::svg(&profile, &report.heading()).as_bytes())?;
+            file::write(path, picture::svg(&profile, &report.heading()).as_bytes())?;
         }
         if self.json { print::json(&report) } else { print::line(report.page()) }
     }

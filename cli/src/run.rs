@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mobilenet::net::{DType, weights};
+use mobilenet::net::{DType, file, weights};
 use mobilenet::run::program::Options;
 use mobilenet::{Params, Program, Tensor};
 
 use crate::args::{RunArgs, SpecArgs};
 use crate::failure::Failure;
-use crate::files;
 
 /// Run a network on a tensor: safetensors in, safetensors out
 #[derive(Args)]
@@ -51,7 +50,7 @@ impl Run {
             return Err(Failure::bad(format!("{output}: the output would replace what is read; give another name")));
         }
         let isa = self.run.isa()?;
-        files::check(&self.output)?;
+        file::check(&self.output)?;
         let mut network = self.spec.open(self.model.as_deref(), Some(&self.weights))?;
         let input = self.read_input(network.spec.input_channels)?;
         let [n, _, h, w] = input.0;

@@ -1,169 +1,239 @@
 //! `mobilenet train`: from photos to a network.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+mod watch;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use mobilenet::Params;
+use mobilenet::arch::{self, WidthRule};
 use mobilenet::data::{Dataset, Splits};
-use mobilenet::train::checkpoint::NEWEST;
-use mobilenet::train::trainer::{Control, Ended, Event, MODEL, Trainer};
-use mobilenet::train::{Evaluation, Recipe};
+use mobilenet::net::file;
+use mobilenet::train::checkpoint::{Checkpoint, Found};
+use mobilenet::train::recipe::BnStatistics;
+use mobilenet::train::trainer::{Ended, MODEL, Start, Trainer};
+use mobilenet::train::{Recipe, RunFolder};
 
 use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::print;
+use watch::Watch;
+
+/// The run's settings in its folder.
+const RECIPE: &str = "recipe.toml";
+
+const HEADINGS: [&str; 4] = ["Photos and folder", "Network", "Training", "Settings"];
 
 /// Train a network on photos
 #[derive(Args)]
 #[command(
-    after_help = "DATA is a folder with a folder of photos per class (or train/ and val/ with such folders), or a CSV
-with columns file, class, name beside a .tar or .tar.gz. What a run leaves in its folder: checkpoint.safetensors,
-model.safetensors (for `classify`, `eval`, `bench`), log.jsonl, recipe.toml. Ctrl-C writes a checkpoint and ends
-with exit code 130; with --resume the run goes on by the recipe in its folder, with the same bits as if it had never
-stopped. Without a recipe: V2 at width 1 and 224 pixels, batches of 32, 30 epochs, SGD from 0.05 down a cosine.
+    allow_negative_numbers = true,
+    after_help = "DATA is a folder with a folder of photos per class (or train/ and val/ with such folders), or a CSV with \
+columns file, class, name beside a .tar or .tar.gz. docs/training.md explains every setting.
+
+A run leaves in its folder: model.safetensors (for `classify`, `eval`, `bench`), checkpoint.safetensors and the one \
+before, log.jsonl, recipe.toml. Ctrl-C writes a checkpoint and ends with exit code 130. With --resume the run goes on by \
+the recipe in its folder, with the same bits as if it had never stopped; where there is no checkpoint yet, it begins.
 
 Examples:
   mobilenet train photos/
-  mobilenet train cifar10_train.csv --validation cifar10_test_a.csv --recipe recipes/cifar10.toml -o runs/cifar10
-  mobilenet train photos/ --model mobilenet_v3_small --from weights.pth --epochs 10 --set schedule.warmup=1"
+  mobilenet train photos/ --model mobilenet_v3_small --from weights.pth --epochs 10
+  mobilenet train cifar10_train.csv --recipe recipes/cifar10.toml -o runs/cifar10 --set average=0.99"
 )]
 pub struct Train {
     /// Photos to learn from
     data: PathBuf,
     /// Photos to check with, where DATA has none of its own
-    #[arg(long, value_name = "DATA")]
+    #[arg(long, value_name = "DATA", help_heading = HEADINGS[0])]
     validation: Option<PathBuf>,
     /// The run's folder
-    #[arg(long, short, value_name = "FOLDER", default_value = "runs/train")]
+    #[arg(long, short, value_name = "FOLDER", default_value = "runs/train", help_heading = HEADINGS[0])]
     output: PathBuf,
-    /// Go on from the folder's checkpoint
-    #[arg(long)]
+    /// Go on from the folder's checkpoint; begin where there is none
+    #[arg(long, help_heading = HEADINGS[0])]
     resume: bool,
-    /// Begin with these weights; the classifier's only where the classes are as many
-    #[arg(long, value_name = "FILE")]
-    from: Option<PathBuf>,
-    /// All settings as a TOML file; flags below replace single ones
-    #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
-    /// A registered name or a TOML table
-    #[arg(long, value_name = "NAME|TOML")]
-    model: Option<String>,
-    /// Width multiplier
-    #[arg(long, value_name = "FACTOR")]
-    width: Option<String>,
-    /// For small photos: leave out the first strides, so that all together are 32, 16 or 8
-    #[arg(long, value_name = "STRIDE")]
-    total_stride: Option<String>,
-    /// Height and width of the photos in training
-    #[arg(long, value_name = "PIXELS")]
-    resolution: Option<String>,
-    /// Photos in a step
-    #[arg(long, value_name = "N")]
-    batch: Option<String>,
-    /// Times that every photo is seen, in all: with --resume too
-    #[arg(long, value_name = "N")]
-    epochs: Option<String>,
-    /// sgd, rmsprop, rmsprop_tf or adamw
-    #[arg(long, value_name = "KIND")]
-    optimizer: Option<String>,
-    /// Highest learning rate
-    #[arg(long, value_name = "RATE")]
-    lr: Option<String>,
-    /// constant, step, exponential or cosine
-    #[arg(long, value_name = "KIND")]
-    schedule: Option<String>,
-    /// A network of the same classes to learn from
-    #[arg(long, value_name = "FILE")]
-    teacher: Option<PathBuf>,
-    /// What every random choice follows from
-    #[arg(long, value_name = "N")]
-    seed: Option<String>,
-    /// Any other key of a recipe, e.g. augmentation.mixup=0.2; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Print one JSON object an epoch, and no progress bar
-    #[arg(long)]
+    #[arg(long, value_name = "SECONDS", help_heading = HEADINGS[0],
+        help = help("Between two checkpoints within an epoch; every epoch ends with one", "checkpoint_every"))]
+    checkpoint_every: Option<String>,
+    /// Print JSON objects, one at the start and one an epoch, and no progress bar
+    #[arg(long, help_heading = HEADINGS[0])]
     json: bool,
+    #[arg(long, value_name = "NAME|TOML", help_heading = HEADINGS[1],
+        help = help("A registered name or a TOML table", "model"))]
+    model: Option<String>,
+    #[arg(long, value_name = "FACTOR", help_heading = HEADINGS[1], help = help("Width multiplier", "width"))]
+    width: Option<String>,
+    #[arg(long, value_name = "STRIDE", help_heading = HEADINGS[1],
+        help = help("For small photos: leave out the first strides, so that all together are 32, 16 or 8", "total_stride"))]
+    total_stride: Option<String>,
+    #[arg(long, value_name = "PIXELS", help_heading = HEADINGS[1],
+        help = help("Height and width of the photos in training", "resolution"))]
+    resolution: Option<String>,
+    /// Begin with these weights; the classifier's only where the classes are as many
+    #[arg(long, value_name = "FILE", help_heading = HEADINGS[1])]
+    from: Option<PathBuf>,
+    /// A network of the same classes to learn from
+    #[arg(long, value_name = "FILE", help_heading = HEADINGS[1])]
+    teacher: Option<PathBuf>,
+    #[arg(long, value_name = "N", help_heading = HEADINGS[2], help = help("Photos in a step", "batch"))]
+    batch: Option<String>,
+    #[arg(long, value_name = "N", help_heading = HEADINGS[2],
+        help = help("Times that every photo is seen, in all: with --resume too", "epochs"))]
+    epochs: Option<String>,
+    #[arg(long, value_name = "KIND", help_heading = HEADINGS[2],
+        help = help("sgd, rmsprop, rmsprop_tf or adamw", "optimizer.kind"))]
+    optimizer: Option<String>,
+    #[arg(long, value_name = "RATE", help_heading = HEADINGS[2], help = help("Highest learning rate", "lr"))]
+    lr: Option<String>,
+    #[arg(long, value_name = "KIND", help_heading = HEADINGS[2],
+        help = help("constant, step, exponential or cosine", "schedule.kind"))]
+    schedule: Option<String>,
+    #[arg(long, value_name = "N", help_heading = HEADINGS[2],
+        help = help("What every random choice follows from", "seed"))]
+    seed: Option<String>,
+    /// All settings as a TOML file; flags replace single ones
+    #[arg(long, value_name = "FILE", help_heading = HEADINGS[3])]
+    recipe: Option<PathBuf>,
+    /// Any other key of a recipe, e.g. augmentation.mixup=0.2; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", help_heading = HEADINGS[3])]
+    set: Vec<String>,
     #[command(flatten)]
     run: RunArgs,
+}
+
+/// A flag's help, with the default of its key.
+fn help(text: &str, key: &str) -> String {
+    format!("{text} [default: {}]", Recipe::default().get(key).expect("flags are keys of a recipe"))
 }
 
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
         let (train, validation) = self.photos()?;
-        let start = self.start()?;
-        let recipe = self.recipe(start.as_ref().map(|s| &s.1))?;
-        let folder = &self.output;
-        if !self.resume && folder.join(NEWEST).exists() {
-            let folder = folder.display();
-            return Err(Failure::bad(format!(
-                "{folder} holds a checkpoint: add --resume to go on from it, or give another folder with -o"
-            )));
+        let photos = train.len() + validation.as_ref().map_or(0, |dataset| dataset.len());
+        let mut folder = RunFolder::open(&self.output)?;
+        let found = self.checkpoint()?;
+        let start = match &found {
+            Some(found) => Some((Start::checkpoint(found), self.trained(found)?)),
+            None => self.weights()?,
+        };
+        let recipe = self.recipe(start.as_ref().and_then(|(_, network)| network.as_ref()))?;
+        let start = start.map(|(start, _)| start);
+        let mut trainer = Trainer::new(recipe.clone(), train, validation, &self.output, &self.run.pool(), start)?;
+        if found.is_some() {
+            resume(&mut trainer)?;
         }
-        let start = start.map(|(params, (_, spec))| (params, spec.bn_epsilon));
-        let mut trainer = Trainer::new(recipe.clone(), train, validation, folder, &self.run.pool(), start)?;
-        if self.resume {
-            trainer.resume()?.iter().for_each(|notice| note!("warning: {notice}"));
+        if recipe.batch == 1 && recipe.bn_statistics == BnStatistics::Batch {
+            note!("warning: batch norm has no statistics in batches of one photo: take --batch 2 or more");
         }
-        std::fs::create_dir_all(folder).map_err(|e| Failure::bad(format!("{}: {e}", folder.display())))?;
-        crate::files::write(&folder.join(RECIPE), recipe.to_toml().as_bytes())?;
+        folder.create()?;
+        file::write(self.output.join(RECIPE), recipe.to_toml().as_bytes())?;
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
         // A second Ctrl-C, while the checkpoint is written, is heard as well.
         ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
-        let mut watch = Watch::new(folder, self.json, &stop, recipe.epochs)?;
-        let ended = trainer.run(&mut |event| watch.event(event))?;
-        watch.bar.finish_and_clear();
-        for message in trainer.unreadable() {
-            note!("skipped {message}");
-        }
-        let model = folder.join(MODEL);
-        match ended {
-            Ended::Done => note!("done: mobilenet classify photo.jpg --weights {}", model.display()),
+        let mut watch = Watch::new(&self.output, self.json, &stop, recipe.epochs)?;
+        let ended = trainer.run(&mut |event| watch.event(event));
+        watch.clear();
+        print::unreadable(&trainer.unreadable(), photos);
+        match ended? {
+            Ended::Done => {
+                note!("done: mobilenet classify photo.jpg --weights {}", print::quoted(&self.output.join(MODEL)));
+                Ok(())
+            }
             Ended::Stopped => {
                 note!("stopped; the same command with --resume goes on");
-                return Err(Failure::Interrupted);
+                Err(Failure::Interrupted)
             }
         }
-        Ok(())
     }
 
     fn photos(&self) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>), Failure> {
         let Splits { train, validation } = Splits::open(&self.data)?;
         let validation = match &self.validation {
-            Some(path) => Some(Dataset::open_as(path, train.classes())?),
+            Some(path) => Some(Splits::open_validation_as(path, train.classes())?),
             None => validation,
         };
         Ok((Arc::new(train), validation.map(Arc::new)))
     }
 
-    /// Weights to begin with, and the name and parameters of their network.
-    fn start(&self) -> Result<Option<Start>, Failure> {
+    /// The checkpoint to go on from; one that nobody wants to go on from must not be overwritten.
+    fn checkpoint(&self) -> Result<Option<Found>, Failure> {
+        let folder = &self.output;
+        match (self.resume, Checkpoint::is_in(folder)) {
+            (true, true) => Ok(Some(Checkpoint::load(folder)?)),
+            (true, false) => {
+                note!("{} holds no checkpoint yet: training begins", folder.display());
+                Ok(None)
+            }
+            (false, true) => Err(Failure::bad(format!(
+                "{} holds a checkpoint: add --resume to go on from it, or give another folder with -o",
+                folder.display()
+            ))),
+            (false, false) => Ok(None),
+        }
+    }
+
+    /// Weights to begin with, and their network.
+    fn weights(&self) -> Result<Option<(Start, Option<Network>)>, Failure> {
         let Some(path) = &self.from else { return Ok(None) };
         let loaded = mobilenet::net::load(path, &Default::default())?;
         loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
-        let network = (loaded.recognised.table.name, loaded.recognised.spec);
-        Ok(Some((loaded.params, network)))
+        let spec = loaded.recognised.spec;
+        let network = Network {
+            model: loaded.recognised.table.name,
+            width: spec.width,
+            width_rule: spec.width_rule,
+            // Photos of another size may want other strides, which the weights do not mind.
+            total_stride: (spec.total_stride != 32).then_some(spec.total_stride),
+        };
+        Ok(Some((Start { path: path.clone(), spec, params: loaded.params }, Some(network))))
+    }
+
+    /// The network that a checkpoint's run took from `--from` when it began.
+    fn trained(&self, found: &Found) -> Result<Option<Network>, Failure> {
+        if self.from.is_none() {
+            return Ok(None);
+        }
+        let Recipe { width, width_rule, total_stride, .. } = Recipe::from_toml(&found.checkpoint.recipe)?;
+        let model = found.checkpoint.network.table.name.clone();
+        Ok(Some(Network { model, width, width_rule, total_stride: Some(total_stride) }))
     }
 
     /// The file's settings, or the defaults, with what flags say.
-    fn recipe(&self, start: Option<&(String, mobilenet::arch::Spec)>) -> Result<Recipe, Failure> {
+    fn recipe(&self, network: Option<&Network>) -> Result<Recipe, Failure> {
+        let mut recipe = self.base()?;
+        if let Some(Network { model, width, width_rule, total_stride }) = network {
+            (recipe.width, recipe.width_rule) = (*width, *width_rule);
+            // A table of one's own has a name that nobody else knows.
+            if arch::models().iter().any(|known| known.name == model) {
+                recipe.model = model.clone();
+            }
+            recipe.total_stride = total_stride.unwrap_or(recipe.total_stride);
+        }
+        for (key, value) in self.flags()? {
+            recipe.set(&key, &value)?;
+        }
+        if let Some(from) = network {
+            from.expect(&recipe)?;
+        }
+        Ok(recipe)
+    }
+
+    /// The settings that flags change.
+    fn base(&self) -> Result<Recipe, Failure> {
         let own = self.output.join(RECIPE);
-        let mut recipe = match &self.recipe {
+        Ok(match &self.recipe {
             Some(file) => Recipe::from_file(file)?,
             // A run goes on as it began; flags may say otherwise.
             None if self.resume && own.exists() => Recipe::from_file(&own)?,
             None => Recipe::default(),
-        };
-        if let Some((table, spec)) = start {
-            (recipe.model, recipe.width, recipe.width_rule) = (table.clone(), spec.width, spec.width_rule);
-        }
-        let flags = [
+        })
+    }
+
+    /// Keys and values that flags give, the more particular ones last.
+    fn flags(&self) -> Result<Vec<(String, String)>, Failure> {
+        let single = [
             ("model", &self.model),
             ("width", &self.width),
             ("total_stride", &self.total_stride),
@@ -174,97 +244,52 @@ impl Train {
             ("lr", &self.lr),
             ("schedule.kind", &self.schedule),
             ("seed", &self.seed),
+            ("checkpoint_every", &self.checkpoint_every),
+            ("teacher.weights", &self.teacher.as_deref().map(|path| path.to_string_lossy().into_owned())),
         ];
-        for (key, value) in flags {
-            if let Some(value) = value {
-                recipe.set(key, value)?;
-            }
-        }
-        if let Some(teacher) = &self.teacher {
-            recipe.set("teacher.weights", &teacher.to_string_lossy())?;
-        }
+        let given = single.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
+        let mut flags: Vec<_> = given.collect();
         for pair in &self.set {
             let (key, value) =
                 pair.split_once('=').ok_or_else(|| Failure::bad(format!("--set {pair}: give KEY=VALUE")))?;
-            recipe.set(key.trim(), value.trim())?;
+            flags.push((key.trim().to_owned(), value.trim().to_owned()));
         }
-        if let Some((table, spec)) =
-            start.filter(|(t, s)| (t.as_str(), s.width) != (recipe.model.as_str(), recipe.width))
-        {
-            let (model, width) = (&recipe.model, recipe.width);
-            return Err(Failure::bad(format!(
-                "--from holds {table} (width {:?}), and {model} (width {width:?}) is to be trained: leave out --model and \
-                 --width, or --from",
-                spec.width
-            )));
-        }
-        Ok(recipe)
+        Ok(flags)
     }
 }
 
-/// Shows progress, writes the log, hears Ctrl-C.
-struct Watch<'a> {
-    bar: ProgressBar,
-    log: std::fs::File,
-    path: PathBuf,
-    json: bool,
-    stop: &'a AtomicBool,
-    epochs: f64,
-    steps: u64,
+/// A recipe's network, as weights have it.
+struct Network {
+    model: String,
+    width: f64,
+    width_rule: WidthRule,
+    total_stride: Option<usize>,
 }
 
-/// Weights to begin with, and their network's name and parameters.
-type Start = (Params, (String, mobilenet::arch::Spec));
-
-/// The run's settings in its folder.
-const RECIPE: &str = "recipe.toml";
-/// Steps between two lines of the log.
-const LOG_EVERY: u64 = 50;
-
-impl Watch<'_> {
-    fn new<'a>(folder: &Path, json: bool, stop: &'a AtomicBool, epochs: f64) -> Result<Watch<'a>, Failure> {
-        let path = folder.join("log.jsonl");
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-        let log = log.map_err(|e| Failure::bad(format!("{}: {e}", path.display())))?;
-        let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(10_000) };
-        bar.set_style(ProgressStyle::with_template("{bar:30} {msg}").expect("a valid template"));
-        Ok(Watch { bar, log, path, json, stop, epochs, steps: 0 })
-    }
-
-    fn event(&mut self, event: &Event) -> Control {
-        match event {
-            Event::Step { epoch, loss, images_per_second, seconds_left, .. } => {
-                self.steps += 1;
-                self.bar.set_position((epoch / self.epochs * 10_000.0) as u64);
-                let left = HumanDuration(Duration::from_secs_f64(seconds_left.max(0.0)));
-                self.bar.set_message(format!(
-                    "epoch {epoch:.1} of {}  loss {loss:.3}  {images_per_second:.0} images/s  {left} left",
-                    self.epochs
-                ));
-                if self.steps % LOG_EVERY == 1 {
-                    self.write(event);
-                }
-            }
-            Event::Epoch { epoch, training_loss, validation, seconds } => {
-                self.write(event);
-                let figures = validation.map_or(String::new(), |Evaluation { top1, top5, loss, .. }| {
-                    format!("  top-1 {:.2} %  top-5 {:.2} %  loss {loss:.3}", top1 * 100.0, top5 * 100.0)
-                });
-                let line = format!("epoch {epoch}  training loss {training_loss:.3}{figures}  {seconds:.0} s");
-                let printed = if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) };
-                if printed.is_err() {
-                    return Control::Stop;
-                }
-            }
+impl Network {
+    /// Refuses a recipe of another network.
+    fn expect(&self, recipe: &Recipe) -> Result<(), Failure> {
+        let (model, width) = (arch::find(&recipe.model)?.name, recipe.width);
+        if (&model, width) == (&self.model, self.width) {
+            return Ok(());
         }
-        if self.stop.load(Ordering::Relaxed) { Control::Stop } else { Control::Continue }
+        let remedy = match arch::models().iter().any(|known| known.name == self.model) {
+            true => "leave out --model and --width, or --from",
+            false => "give its table as --model, or leave out --from",
+        };
+        let (theirs, at) = (&self.model, self.width);
+        Err(Failure::bad(format!(
+            "--from holds {theirs} (width {at:?}), and {model} (width {width:?}) is to be trained: {remedy}"
+        )))
     }
+}
 
-    /// A line of the log. A full disk must not end the training.
-    fn write(&mut self, event: &Event) {
-        let line = serde_json::to_string(event).expect("numbers and names are JSON");
-        if let Err(e) = writeln!(self.log, "{line}") {
-            self.bar.suspend(|| note!("warning: {}: {e}", self.path.display()));
-        }
+/// Goes on from the folder's checkpoint, and says what is not as it was.
+fn resume(trainer: &mut Trainer) -> Result<(), Failure> {
+    let resumed = trainer.resume()?;
+    resumed.warnings.iter().for_each(|warning| note!("warning: {warning}"));
+    if !resumed.changed.is_empty() {
+        note!("changed since the checkpoint: {}", resumed.changed.join(", "));
     }
+    Ok(())
 }

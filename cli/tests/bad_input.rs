@@ -199,13 +199,14 @@ fn an_output_that_cannot_be_written_is_refused_and_nothing_is_left() {
     folder.refused(&format!("{run} dir"), "dir: a directory; give a file");
     folder.refused(
         &format!("{run} photo.bmp/out.safetensors"),
-        "photo.bmp/out.safetensors: Not a directory (os error 20)",
+        "photo.bmp/out.safetensors: cannot be written: Not a directory (os error 20)",
     );
     if cfg!(target_os = "linux") {
         // Not even root may make files there; it is told otherwise than others.
         let ended = folder.run(&format!("{run} /proc/out.safetensors"));
         let texts = ["No such file or directory (os error 2)", "Permission denied (os error 13)"];
-        let is_said = texts.iter().any(|text| ended.err == format!("error: /proc/out.safetensors: {text}\n"));
+        let is_said =
+            texts.iter().any(|text| ended.err == format!("error: /proc/out.safetensors: cannot be written: {text}\n"));
         assert!(ended.code == 2 && is_said, "{ended:?}");
     }
     assert_eq!(folder.names(), before);

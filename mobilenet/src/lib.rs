@@ -50,4 +50,6 @@ mod pages {
     struct Readme;
     #[doc = include_str!("../../docs/tables.md")]
     struct Tables;
+    #[doc = include_str!("../../docs/training.md")]
+    struct Training;
 }

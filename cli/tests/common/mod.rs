@@ -9,14 +9,19 @@ use std::time::{Duration, Instant};
 use mobilenet::arch::{self, Spec};
 use mobilenet::net::weights;
 use mobilenet::{Params, Tensor, init};
+use mobilenet_testing::photos::{bmp, write_classes};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_mobilenet");
 
-/// The longest that any call may take. Most take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest that any call may take. Most take milliseconds, small trainings a second or so.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Flags of a training that takes a fraction of a second an epoch.
+pub const TINY: &str = "--width 0.25 --total-stride 8 --resolution 16 --set batch=8 --threads 1 --lr 0.05 --seed 3 \
+                        --set augmentation.crop=padded --set augmentation.padding=2";
 
 /// How a call of the program ended.
 #[derive(Debug, PartialEq)]
@@ -88,6 +93,27 @@ impl Folder {
         self.end(command, input)
     }
 
+    /// Makes a folder of small photos, `each` of three classes.
+    pub fn photos(&self, name: &str, each: usize) {
+        write_classes(&self.path(name), each);
+    }
+
+    /// Trains a tiny network; what it says on standard error.
+    #[track_caller]
+    pub fn train(&self, arguments: &str) -> String {
+        let ended = self.run(&format!("train {TINY} {arguments}"));
+        assert_eq!(ended.code, 0, "{arguments}: {ended:?}");
+        ended.err
+    }
+
+    /// Runs the program with arguments that may hold spaces.
+    #[track_caller]
+    pub fn call(&self, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(PROGRAM);
+        command.env_remove("MOBILENET_ISA").args(arguments);
+        self.end(command, b"")
+    }
+
     /// Asserts that the program ends with code 2, prints nothing and says exactly this, after `error: `.
     #[track_caller]
     pub fn refused(&self, arguments: &str, text: &str) {
@@ -157,17 +183,7 @@ pub fn small() -> Spec {
 
 /// A photo with a colour of its own at every pixel, as a BMP file.
 pub fn photo(width: usize, height: usize, seed: usize) -> Vec<u8> {
-    let row = (width * 3).next_multiple_of(4);
-    let mut bytes = b"BM".to_vec();
-    let size = 54 + row * height;
-    for word in [size, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0] {
-        bytes.extend((word as u32).to_le_bytes());
-    }
-    for y in 0..height {
-        let pixels = (0..width).flat_map(|x| [x * 5 + seed, y * 3 + x * seed, (x * y) ^ seed].map(|v| v as u8));
-        bytes.extend(pixels.chain([0; 3]).take(row));
-    }
-    bytes
+    bmp(width, height, |x, y| [x * 5 + seed, y * 3 + x * seed, (x * y) ^ seed].map(|v| v as u8))
 }
 
 /// Values between −1 and 1 that look like noise.

@@ -183,6 +183,8 @@ pub struct Splits {
     pub validation: Option<Dataset>,
 }
 
+/// The training photos' folder, where there is a split.
+const TRAIN: &str = "train";
 /// Names of the validation photos' folder. `test` only counts where no other is there: it may be meant for later.
 const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
 
@@ -196,18 +198,37 @@ impl Splits {
     /// As [`Dataset::open`] and [`Dataset::open_as`]; two folders of validation photos.
     pub fn open(path: impl AsRef<Path>) -> Result<Splits, Error> {
         let path = path.as_ref();
-        let folder = |name: &str| Some(path.join(name)).filter(|path| path.is_dir());
-        let Some(train) = folder("train") else {
+        let Some(train) = folder(path, TRAIN) else {
             return Ok(Splits { train: Dataset::open(path)?, validation: None });
         };
         let train = Dataset::open(train)?;
-        let mut found = VALIDATION.into_iter().filter(|name| folder(name).is_some());
-        if let (Some(first), Some(second)) = (found.next(), found.next()) {
-            let (first, second) = (first.to_owned(), second.to_owned());
-            return Err(Error::TwoValidations { path: path.to_owned(), first, second });
-        }
-        let validation = VALIDATION.into_iter().chain(["test"]).find_map(folder);
-        let validation = validation.map(|path| Dataset::open_as(path, &train.classes)).transpose()?;
+        let validation = validation(path)?.map(|path| Dataset::open_as(path, &train.classes)).transpose()?;
         Ok(Splits { train, validation })
     }
+
+    /// The validation photos of what [`open`](Self::open) takes, or all photos where it has no split, by the class list of
+    /// a model; see [`Dataset::open_as`].
+    ///
+    /// # Errors
+    /// As [`Dataset::open_as`]; two folders of validation photos.
+    pub fn open_validation_as(path: impl AsRef<Path>, classes: &[String]) -> Result<Dataset, Error> {
+        let path = path.as_ref();
+        let validation = if folder(path, TRAIN).is_some() { validation(path)? } else { None };
+        Dataset::open_as(validation.as_deref().unwrap_or(path), classes)
+    }
+}
+
+/// A folder in `path`, if there is one of this name.
+fn folder(path: &Path, name: &str) -> Option<PathBuf> {
+    Some(path.join(name)).filter(|path| path.is_dir())
+}
+
+/// The folder of validation photos beside the training photos'.
+fn validation(path: &Path) -> Result<Option<PathBuf>, Error> {
+    let mut found = VALIDATION.into_iter().filter(|name| folder(path, name).is_some());
+    if let (Some(first), Some(second)) = (found.next(), found.next()) {
+        let (first, second) = (first.to_owned(), second.to_owned());
+        return Err(Error::TwoValidations { path: path.to_owned(), first, second });
+    }
+    Ok(VALIDATION.into_iter().chain(["test"]).find_map(|name| folder(path, name)))
 }

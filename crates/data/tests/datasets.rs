@@ -93,6 +93,20 @@ fn validation_photos_are_numbered_by_the_training_photos_classes() {
 }
 
 #[test]
+fn a_model_is_evaluated_on_the_validation_photos_of_a_split_or_on_all_photos() {
+    let red = photo(RED);
+    let dir = folder(&[("split/train/a/1.bmp", &red), ("split/train/b/1.bmp", &red), ("split/valid/b/2.bmp", &red)]);
+    write(dir.path(), "all/b/3.bmp", &red);
+    let model = ["a".to_owned(), "b".to_owned()];
+    let opened = |name: &str| Splits::open_validation_as(dir.path().join(name), &model).unwrap();
+    assert_eq!((opened("split").path(), targets(&opened("split"))), (&*dir.path().join("split/valid"), vec![1]));
+    assert_eq!((opened("all").path(), targets(&opened("all"))), (&*dir.path().join("all"), vec![1]));
+    write(dir.path(), "split/val/a/2.bmp", &red);
+    let error = Splits::open_validation_as(dir.path().join("split"), &model).unwrap_err();
+    assert!(text(&error, &dir).ends_with("both `val` and `valid` could hold the validation photos; keep one of them"));
+}
+
+#[test]
 fn the_test_folder_validates_only_where_there_is_no_other() {
     let red = photo(RED);
     let dir =

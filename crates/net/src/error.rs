@@ -81,8 +81,8 @@ impl Error {
     }
 }
 
-/// Most lines of a list of errors that are printed: enough that a file's extra tensors, which come last, show.
-const MAX_LINES: usize = 200;
+/// Most lines of a list of errors that are printed.
+const MAX_LINES: usize = 30;
 
 /// The first lines, and how many more there are.
 fn list(lines: &[String]) -> String {
@@ -98,9 +98,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_hundred_tensors_are_named_and_the_rest_counted() {
+    fn thirty_tensors_are_named_and_the_rest_counted() {
         let lines = |n: usize| (1..=n).map(|i| format!("tensor {i}")).collect::<Vec<_>>();
-        assert_eq!(Error::Tensors(lines(200)).to_string(), lines(200).join("\n"));
-        assert_eq!(Error::Tensors(lines(203)).to_string(), lines(200).join("\n") + "\nand 3 more");
+        assert_eq!(Error::Tensors(lines(30)).to_string(), lines(30).join("\n"));
+        assert_eq!(Error::Tensors(lines(33)).to_string(), lines(30).join("\n") + "\nand 3 more");
     }
 }

@@ -4,6 +4,7 @@ mod activation;
 pub mod arch;
 pub mod count;
 pub mod error;
+pub mod file;
 pub mod fold;
 pub mod graph;
 pub mod init;

@@ -48,36 +48,47 @@ pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded, Err
 /// same, as libraries have fully connected layers with and without a 1×1 window.
 ///
 /// # Errors
-/// [`Error::Tensors`] with every missing, extra and misshapen tensor by the file's names.
+/// [`Error::Tensors`] with the first missing, extra and misshapen tensors by the file's names, and how many there are.
 pub fn check(path: &Path, params: Params, recognised: &Recognised, graph: &Graph) -> Result<Params, Error> {
     let names = Names::new(recognised.origin, &recognised.table, graph)?;
     let network = format!("{} (width {:?})", recognised.table.name, recognised.spec.width);
     let file = path.display();
     let Params { mut tensors, metadata } = params;
     let mut checked = BTreeMap::new();
-    let mut wrong = Vec::new();
+    let (mut missing, mut other) = (Vec::<String>::new(), Vec::new());
     for parameter in graph.parameters() {
         let theirs = names.get(&parameter.name).expect("every parameter of the graph has a name");
         let needs = &parameter.shape;
         match tensors.remove(theirs) {
-            None => wrong.push(format!("{file}: tensor {theirs} of shape {needs:?} is missing; {network} needs it")),
+            None => missing.push(format!("{file}: tensor {theirs} of shape {needs:?} is missing; {network} needs it")),
             Some(tensor) if !same_shape(tensor.shape(), needs) => {
                 let has = tensor.shape();
-                wrong.push(format!("{file}: tensor {theirs} has shape {has:?}; {network} needs {needs:?}"));
+                other.push(format!("{file}: tensor {theirs} has shape {has:?}; {network} needs {needs:?}"));
             }
             Some(tensor) if !is_float(&tensor) => {
-                wrong.push(format!("{file}: tensor {theirs} holds integers; {network} needs floats"));
+                other.push(format!("{file}: tensor {theirs} holds integers; {network} needs floats"));
             }
             Some(tensor) => _ = checked.insert(parameter.name, tensor.reshaped(needs)),
         }
     }
-    wrong.extend(
-        tensors
-            .iter()
-            .map(|(name, extra)| format!("{file}: tensor {name} of shape {:?} is no part of {network}", extra.shape())),
-    );
+    let extra = |(name, extra): (&String, &Tensor)| {
+        format!("{file}: tensor {name} of shape {:?} is no part of {network}", extra.shape())
+    };
+    let mut wrong = Vec::new();
+    for (lines, what) in
+        [(other, "do not fit"), (missing, "are missing"), (tensors.iter().map(extra).collect(), "are no part of it")]
+    {
+        let more = lines.len().saturating_sub(NAMED);
+        wrong.extend(lines.into_iter().take(NAMED));
+        if more > 0 {
+            wrong.push(format!("{file}: {more} more tensors {what}"));
+        }
+    }
     if wrong.is_empty() { Ok(Params { tensors: checked, metadata }) } else { Err(Error::Tensors(wrong)) }
 }
+
+/// Tensors of a kind that are named; a file of another network has hundreds.
+const NAMED: usize = 8;
 
 /// Whether two shapes are equal up to ones at the end.
 pub(crate) fn same_shape(a: &[usize], b: &[usize]) -> bool {

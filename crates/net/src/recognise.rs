@@ -16,6 +16,9 @@ use crate::names::{Names, Origin};
 use crate::preprocessing::Preprocessing;
 use crate::tensor::Params;
 
+/// The metadata key that marks a checkpoint, a file to go on training from and no network.
+pub const CHECKPOINT: &str = "mobilenet_checkpoint";
+
 /// What a user knows better than the file.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -62,6 +65,10 @@ pub struct Recognised {
 /// # Errors
 /// Where the names are of no known library, fit no network at all, or the metadata is nonsense.
 pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<Recognised, Error> {
+    if params.metadata.contains_key(CHECKPOINT) {
+        let reason = "a checkpoint, to go on training from; the network is in model.safetensors beside it";
+        return Err(Error::format(path, reason));
+    }
     let says = Says { path, params };
     let hints = Hints::read(path, params, overrides)?;
     let origin = Origin::find(|name| params.tensors.contains_key(name)).ok_or_else(|| unknown(path, params))?;

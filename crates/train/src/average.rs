@@ -59,6 +59,11 @@ impl Average {
         if self.warm_up { self.decay.min((1.0 + t) / (10.0 + t)) } else { self.decay }
     }
 
+    /// The decay, once it has warmed up.
+    pub fn decay(&self) -> f64 {
+        self.decay
+    }
+
     /// The averages, in the parameters' order.
     pub fn values(&self) -> &[Vec<f32>] {
         &self.values

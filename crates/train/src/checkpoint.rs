@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mobilenet_net::file as files;
 use mobilenet_net::{Error, Tensor, weights};
 
 pub use network::Network;
@@ -40,6 +41,13 @@ pub struct Position {
     pub seed: u64,
     /// The best value of the watched metric so far.
     pub best: Option<f64>,
+}
+
+impl Position {
+    /// Steps that lie behind in epochs of `batches` steps each.
+    pub fn steps_of(&self, batches: u64) -> u64 {
+        self.epoch.saturating_mul(batches).saturating_add(self.step_in_epoch)
+    }
 }
 
 /// A moment of training.
@@ -84,11 +92,15 @@ impl Checkpoint {
         let [newest, previous, next] = [NEWEST, PREVIOUS, NEXT].map(|name| folder.join(name));
         fs::create_dir_all(folder).map_err(Error::write(folder))?;
         weights::save(&next, &file::write(self))?;
-        match fs::rename(&newest, &previous) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::write(&previous)(error)),
-            _ => fs::rename(&next, &newest).map_err(Error::write(&newest))?,
+        match files::rename(&newest, &previous) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::write(&previous)(error)),
+            _ => files::rename(&next, &newest).map_err(Error::write(&newest)),
         }
-        sync(folder).map_err(Error::write(folder))
+    }
+
+    /// Whether `folder` holds a checkpoint, whole or not.
+    pub fn is_in(folder: &Path) -> bool {
+        [NEWEST, NEXT, PREVIOUS].iter().any(|name| folder.join(name).exists())
     }
 
     /// The newest checkpoint of `folder` that is whole.
@@ -132,9 +144,4 @@ impl Checkpoint {
             )),
         }
     }
-}
-
-/// Makes renames last. Folders cannot be opened on Windows, where they last by themselves.
-fn sync(folder: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }

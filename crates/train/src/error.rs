@@ -1,5 +1,7 @@
 //! What can be wrong with training.
 
+use std::path::{Path, PathBuf};
+
 /// An error of this crate. Its text says what was wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -18,17 +20,47 @@ pub enum Error {
     /// Of the photos.
     #[error(transparent)]
     Data(#[from] mobilenet_data::Error),
+    /// A run's folder that nothing can be written to.
+    #[error("{}: no run can be kept here: {source}; give another folder with -o", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A folder in which another run is at work.
+    #[error(
+        "{}: another run is at work in this folder; wait for its end, or give another folder with -o", folder.display()
+    )]
+    Busy {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Training has run away.
     #[error(
-        "at step {step} {layer} is not a number any more: lower the learning rate (--lr) or clip gradients (clip_norm); \
-         the last good checkpoint is in {}", folder.display()
+        "at step {step} {layer} is not a number any more: lower the learning rate (--lr) or clip gradients (clip_norm); {}",
+        kept(checkpoint.as_deref())
     )]
     NotANumber {
         /// Where it was seen first.
         layer: String,
         /// When.
         step: u64,
-        /// The run's folder.
-        folder: std::path::PathBuf,
+        /// The folder of the last good checkpoint, where there is one.
+        checkpoint: Option<PathBuf>,
     },
+}
+
+fn kept(checkpoint: Option<&Path>) -> String {
+    match checkpoint {
+        Some(folder) => format!("the last good checkpoint is in {}", folder.display()),
+        None => "there is no checkpoint yet".into(),
+    }
+}
+
+impl Error {
+    /// For `map_err`: the system's error about a run's folder.
+    pub(crate) fn folder(folder: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        move |source| Error::Folder { folder: folder.to_owned(), source }
+    }
 }

@@ -36,7 +36,8 @@ impl Recipe {
 
     /// Batches to check with.
     pub fn evaluation_photos(&self) -> LoaderOptions {
-        LoaderOptions::evaluation(self.batch, self.preprocessing())
+        // Once an epoch each: memory is for the photos to learn from.
+        LoaderOptions { cache_bytes: 0, ..LoaderOptions::evaluation(self.batch, self.preprocessing()) }
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Recipe {
     pub freeze: Vec<String>,
     /// What every random choice follows from.
     pub seed: u64,
+    /// Seconds between two checkpoints within an epoch; 0 writes one after every step. Every epoch ends with one.
+    pub checkpoint_every: f64,
     /// How gradients become steps.
     pub optimizer: OptimizerRecipe,
     /// How the learning rate changes.
@@ -274,7 +276,7 @@ impl Recipe {
     /// # Errors
     /// [`Error::Config`], naming the line or the key.
     pub fn from_toml(text: &str) -> Result<Recipe, Error> {
-        let recipe: Recipe = toml::from_str(text).map_err(|e| Error::Config(e.to_string().trim_end().into()))?;
+        let recipe: Recipe = toml::from_str(text).map_err(|e| Error::Config(set::explain(text, &e)))?;
         recipe.check()?;
         Ok(recipe)
     }

@@ -3,9 +3,13 @@
 //! Everything random follows from the seed and from where training stands, so that going on from a checkpoint gives the
 //! same bits as not stopping.
 
+mod begin;
+mod resume;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mobilenet_data::{Batch, Dataset, Loader};
 use mobilenet_kernels::{Isa, Pool};
@@ -27,8 +31,9 @@ use crate::optim::Optimizer;
 use crate::program::{Forward, Statistics, TrainOptions, TrainProgram};
 use crate::recipe::{BnStatistics, ClassWeights, LossKind, Recipe};
 
-/// A checkpoint at least so often.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(120);
+pub use begin::{Origin, Plan, Start};
+pub use resume::Resumed;
+
 /// The trained network's file in a run's folder.
 pub const MODEL: &str = "model.safetensors";
 
@@ -36,6 +41,8 @@ pub const MODEL: &str = "model.safetensors";
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
+    /// Training begins.
+    Start(Box<Plan>),
     /// A step was made.
     Step {
         /// Epochs so far, with a fraction.
@@ -51,10 +58,10 @@ pub enum Event {
     },
     /// An epoch is complete.
     Epoch {
-        /// Epochs so far.
-        epoch: u64,
-        /// Mean over the epoch's steps in this run.
-        training_loss: f64,
+        /// Epochs so far, with a fraction where the last one was cut short.
+        epoch: f64,
+        /// Mean over the epoch's steps in this run; none where it had no step left.
+        training_loss: Option<f64>,
         /// On the validation photos, where there are any.
         validation: Option<Evaluation>,
         /// Seconds of this run.
@@ -92,10 +99,13 @@ pub struct Trainer {
     optimizer: Optimizer,
     average: Option<Average>,
     loader: Loader,
-    validation: Option<Arc<Dataset>>,
+    validation: Option<Loader>,
     loss: CrossEntropy,
     teacher: Option<TeacherNetwork>,
     position: Position,
+    /// What checkpoints say of the photos.
+    extra: BTreeMap<String, String>,
+    origin: Origin,
     saved: Instant,
 }
 
@@ -109,8 +119,8 @@ struct TeacherNetwork {
 }
 
 impl Trainer {
-    /// Begins in `folder`, from `start` where given (weights of the same network, the classifier's aside) or from fresh
-    /// weights.
+    /// Begins in `folder`, from `start` where given (weights of the same network, the classifier's aside, whose padding and
+    /// epsilon then hold) or from fresh weights.
     ///
     /// # Errors
     /// A recipe that fits no network, a teacher that cannot be opened or has other classes, an input too small.
@@ -120,7 +130,7 @@ impl Trainer {
         validation: Option<Arc<Dataset>>,
         folder: &Path,
         pool: &Arc<Pool>,
-        start: Option<(Params, f32)>,
+        start: Option<Start>,
     ) -> Result<Trainer, Error> {
         recipe.check()?;
         for (key, is_known) in [("accumulate", recipe.accumulate == 1), ("loss", recipe.loss == LossKind::CrossEntropy)]
@@ -134,19 +144,21 @@ impl Trainer {
             Some(rate) => Table { dropout: rate as f32, ..arch::find(&recipe.model)? },
             None => arch::find(&recipe.model)?,
         };
+        let conventions = start.as_ref().map_or_else(Spec::default, |start| Spec {
+            padding: start.spec.padding,
+            bn_epsilon: start.spec.bn_epsilon,
+            ..Spec::default()
+        });
         let spec = Spec {
             width: recipe.width,
             width_rule: recipe.width_rule,
             total_stride: recipe.total_stride,
             classes: dataset.classes().len(),
-            bn_epsilon: start.as_ref().map_or(1e-3, |(_, epsilon)| *epsilon),
-            ..Spec::default()
+            ..conventions
         };
         let graph = table.graph(&spec)?;
         let mut params = init::random(&graph, recipe.seed);
-        if let Some((start, _)) = start {
-            take_over(&mut params, start);
-        }
+        let origin = start.map_or(Origin::Fresh, |start| start.take_over(&mut params, &graph));
         let program = TrainProgram::compile(&graph, &params, TrainOptions::default())?;
         let mut optimizer =
             Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
@@ -158,6 +170,7 @@ impl Trainer {
         let weights = (recipe.class_weights == ClassWeights::Balanced).then(|| balanced_weights(&counts(&dataset)));
         let teacher = recipe.teacher.as_ref().map(|t| TeacherNetwork::open(t, &recipe, spec.classes)).transpose()?;
         let loader = Loader::new(dataset.clone(), recipe.training_photos());
+        let validation = validation.map(|dataset| Loader::new(dataset, recipe.evaluation_photos()));
         let trainer = Trainer {
             loss: CrossEntropy { smoothing: recipe.label_smoothing as f32, weights },
             position: Position { seed: recipe.seed, ..Position::default() },
@@ -166,7 +179,9 @@ impl Trainer {
             folder: folder.to_owned(),
             pool: pool.clone(),
             saved: Instant::now(),
+            extra: resume::describe(&dataset, loader.batches()),
             arena: None,
+            origin,
             recipe,
             program,
             optimizer,
@@ -180,41 +195,15 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Goes on from the newest checkpoint of the folder. Returns what the user should know of it.
-    ///
-    /// # Errors
-    /// No checkpoint, a damaged one, or one of another network.
-    pub fn resume(&mut self) -> Result<Option<String>, Error> {
-        let found = Checkpoint::load(&self.folder)?;
-        let Checkpoint { weights, optimizer, average, position, classes, .. } = &found.checkpoint;
-        found.checkpoint.expect(&self.network, &found.path)?;
-        if *classes != self.classes {
-            let reason = "the checkpoint was trained on other classes; give the same data, or another folder";
-            return Err(mobilenet_net::Error::format(&found.path, reason).into());
-        }
-        self.optimizer.restore(optimizer, position.optimizer_steps)?;
-        if let Some(state) = &mut self.average {
-            state.restore(average, position.average_updates)?;
-        }
-        let parameters = self.program.parameters().to_vec();
-        let (values, _) = self.program.values_mut();
-        for (value, parameter) in values.iter_mut().zip(&parameters) {
-            if let Some(tensor) = weights.get(&parameter.name) {
-                *value = tensor.clone().into_f32();
-            }
-        }
-        self.position = position.clone();
-        Ok(found.notice)
-    }
-
     /// Where training stands.
     pub fn position(&self) -> &Position {
         &self.position
     }
 
-    /// The photos that could not be read so far.
+    /// The photos that could not be read so far, those to learn from first.
     pub fn unreadable(&self) -> Vec<String> {
-        self.loader.unreadable().into_iter().map(|u| u.message).collect()
+        let loaders = [Some(&self.loader), self.validation.as_ref()].into_iter().flatten();
+        loaders.flat_map(|loader| loader.unreadable()).map(|u| u.message).collect()
     }
 
     /// Trains to the recipe's last epoch, or until `watch` says to stop.
@@ -226,8 +215,12 @@ impl Trainer {
         let begin = Instant::now();
         let mut images = 0usize;
         let (batches, epochs) = (self.loader.batches() as u64, self.recipe.epochs);
-        let all_steps = (batches as f64 * epochs).ceil() as u64;
-        while self.position.step < all_steps {
+        let end = (batches as f64 * epochs).ceil() as u64;
+        if watch(&Event::Start(Box::new(self.plan()))) == Control::Stop {
+            return Ok(Ended::Stopped);
+        }
+        // An epoch whose last step is made lacks its evaluation.
+        while self.position.steps_of(batches) < end || self.position.step_in_epoch >= batches {
             let epoch = self.position.epoch;
             let mut losses = (0.0, 0usize);
             for batch in self.loader.epoch(epoch, self.position.step_in_epoch as usize) {
@@ -242,28 +235,33 @@ impl Trainer {
                 self.position.step += 1;
                 let seconds = begin.elapsed().as_secs_f64();
                 let speed = images as f64 / seconds;
-                let left = (all_steps - self.position.step) as f64 * self.recipe.batch as f64 / speed;
+                let done = self.position.steps_of(batches);
+                let left = (end - done) as f64 * self.recipe.batch as f64 / speed;
                 let event = Event::Step { epoch: at, loss, lr, images_per_second: speed, seconds_left: left };
                 if watch(&event) == Control::Stop {
                     self.save()?;
                     return Ok(Ended::Stopped);
                 }
-                if self.saved.elapsed() >= CHECKPOINT_EVERY {
-                    self.save()?;
-                }
-                if self.position.step >= all_steps {
+                // After these there is a checkpoint all the same.
+                if done >= end || self.position.step_in_epoch >= batches {
                     break;
                 }
+                if self.saved.elapsed().as_secs_f64() >= self.recipe.checkpoint_every {
+                    self.save()?;
+                }
             }
-            self.position.epoch += 1;
-            self.position.step_in_epoch = 0;
+            if self.position.steps_of(batches) < end || self.position.step_in_epoch >= batches {
+                self.position.epoch += 1;
+                self.position.step_in_epoch = 0;
+            }
             self.expect_numbers()?;
             let validation = self.evaluate()?;
             self.position.best = validation.map(|v| v.top1).into_iter().chain(self.position.best).reduce(f64::max);
             self.save()?;
-            let training_loss = losses.0 / losses.1.max(1) as f64;
+            let training_loss = (losses.1 > 0).then(|| losses.0 / losses.1 as f64);
             let seconds = begin.elapsed().as_secs_f64();
-            let event = Event::Epoch { epoch: self.position.epoch, training_loss, validation, seconds };
+            let epoch = self.position.steps_of(batches) as f64 / batches as f64;
+            let event = Event::Epoch { epoch, training_loss, validation, seconds };
             if watch(&event) == Control::Stop {
                 return Ok(Ended::Stopped);
             }
@@ -335,7 +333,8 @@ impl Trainer {
     }
 
     fn not_a_number(&self, layer: String) -> Error {
-        Error::NotANumber { layer, step: self.position.step, folder: self.folder.clone() }
+        let checkpoint = Checkpoint::is_in(&self.folder).then(|| self.folder.clone());
+        Error::NotANumber { layer, step: self.position.step, checkpoint }
     }
 
     /// The weights that count: averaged where an average is kept.
@@ -353,10 +352,10 @@ impl Trainer {
     /// # Errors
     /// Where none of them can be read.
     pub fn evaluate(&self) -> Result<Option<Evaluation>, Error> {
-        let Some(dataset) = &self.validation else { return Ok(None) };
+        let Some(loader) = &self.validation else { return Ok(None) };
         let options = Options { isa: Isa::detect(), ..Options::default() };
         let program = Program::compile(self.program.graph(), self.params(), &options)?;
-        Ok(Some(evaluate(&program, dataset, self.recipe.evaluation_photos(), &self.pool)?))
+        Ok(Some(evaluate(&program, loader, &self.pool)?))
     }
 
     /// Writes a checkpoint, and the network as a file that runs.
@@ -375,12 +374,14 @@ impl Trainer {
             position: self.position.clone(),
             recipe: self.recipe.to_toml(),
             classes: self.classes.clone(),
-            extra: Default::default(),
+            extra: self.extra.clone(),
         };
-        checkpoint.save(&self.folder)?;
+        std::fs::create_dir_all(&self.folder).map_err(Error::folder(&self.folder))?;
+        // The network first: whoever is stopped between the two goes on from the older checkpoint, and writes both anew.
         let Network { table, spec } = &self.network;
         let path = self.folder.join(MODEL);
         model_file::save(&path, self.params(), table, spec, &self.preprocessing(), &self.classes)?;
+        checkpoint.save(&self.folder)?;
         self.saved = Instant::now();
         Ok(())
     }
@@ -421,15 +422,6 @@ impl TeacherNetwork {
         }
         self.program.run(arena);
         Ok(arena.output("logits").unwrap_or_default())
-    }
-}
-
-/// Tensors of `start` that have a name and shape of `params`.
-fn take_over(params: &mut Params, mut start: Params) {
-    for (name, tensor) in &mut params.tensors {
-        if let Some(known) = start.tensors.remove(name).filter(|t| t.shape() == tensor.shape()) {
-            *tensor = known;
-        }
     }
 }
 

@@ -8,34 +8,14 @@ use mobilenet_data::Dataset;
 use mobilenet_kernels::Pool;
 use mobilenet_net::weights;
 use mobilenet_run::{Classifier, Image};
-use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Trainer};
+use mobilenet_testing::photos::write_classes;
+use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Resumed, Trainer};
 use mobilenet_train::{Error, Recipe};
 
 /// Photos of three classes, told apart by their colour.
 fn photos(folder: &Path) -> Arc<Dataset> {
-    for (class, colour) in [("blue sky", [200u8, 60, 30]), ("grün", [40, 190, 50]), ("red", [30, 40, 210])] {
-        std::fs::create_dir_all(folder.join(class)).unwrap();
-        for i in 0..14u8 {
-            std::fs::write(folder.join(class).join(format!("{i} photo.bmp")), bmp(colour, i)).unwrap();
-        }
-    }
+    write_classes(folder, 14);
     Arc::new(Dataset::open(folder).unwrap())
-}
-
-/// A 24-bit bitmap of 20×20 pixels around a colour (blue, green, red).
-fn bmp(colour: [u8; 3], seed: u8) -> Vec<u8> {
-    const SIDE: usize = 20;
-    let pixels = SIDE * SIDE * 3;
-    let mut bytes = b"BM".to_vec();
-    let side = SIDE as u32;
-    for word in [54 + pixels as u32, 0, 54, 40, side, side, 1 | 24 << 16, 0, pixels as u32, 0, 0, 0, 0] {
-        bytes.extend(word.to_le_bytes());
-    }
-    for i in 0..SIDE * SIDE {
-        let noise = ((i * 7 + usize::from(seed) * 13) % 31) as u8;
-        bytes.extend(colour.map(|c| c.saturating_sub(15).saturating_add(noise)));
-    }
-    bytes
 }
 
 fn recipe() -> Recipe {
@@ -62,7 +42,7 @@ fn run(data: &Arc<Dataset>, folder: &Path, threads: usize, stops: &[u64]) -> Vec
     for (i, stop) in stops.iter().chain([&u64::MAX]).enumerate() {
         let mut trainer = trainer(recipe(), data, folder, threads).unwrap();
         if i > 0 {
-            assert_eq!(trainer.resume().unwrap(), None);
+            assert_eq!(trainer.resume().unwrap(), Resumed::default());
         }
         let mut left = *stop;
         let ended = trainer.run(&mut |event| {
@@ -81,6 +61,62 @@ fn going_on_gives_the_bits_of_not_stopping_for_any_number_of_threads() {
     let whole = run(&data, &folder.path().join("whole"), 1, &[]);
     assert!(whole == run(&data, &folder.path().join("stopped"), 2, &[1, 5, 3, 11]), "stopping changed the weights");
     assert!(whole == run(&data, &folder.path().join("three"), 3, &[]), "three threads changed the weights");
+}
+
+#[test]
+fn an_epoch_goes_on_at_the_same_share_of_it_with_another_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    let run = folder.path().join("run");
+    let recipe = |batch| Recipe { batch, epochs: 2.0, ..recipe() };
+    let mut left = 3;
+    let mut first = trainer(recipe(7), &data, &run, 1).unwrap();
+    let ended = first.run(&mut |event| {
+        left -= u32::from(matches!(event, Event::Step { .. }));
+        if left == 0 { Control::Stop } else { Control::Continue }
+    });
+    assert_eq!(ended.unwrap(), Ended::Stopped);
+    let mut second = trainer(recipe(14), &data, &run, 1).unwrap();
+    let resumed = second.resume().unwrap();
+    assert_eq!(resumed.warnings, ["batch is 7 in the checkpoint and 14 now: epochs go on as counted"]);
+    let (mut steps, mut epochs) = (Vec::new(), Vec::new());
+    let ended = second.run(&mut |event| {
+        match event {
+            Event::Step { epoch, .. } => steps.push((epoch * 3.0).round()),
+            Event::Epoch { epoch, .. } => epochs.push(*epoch),
+            Event::Start(_) => {}
+        }
+        Control::Continue
+    });
+    // Half an epoch of six steps is one step and a half of three.
+    assert_eq!((ended.unwrap(), steps, epochs), (Ended::Done, vec![1.0, 2.0, 3.0, 4.0, 5.0], vec![1.0, 2.0]));
+}
+
+#[test]
+fn a_stop_after_an_epochs_last_step_leaves_its_evaluation_to_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    for epochs in [1.0, 2.0] {
+        let run = folder.path().join(format!("run {epochs}"));
+        let recipe = || Recipe { batch: 14, epochs, ..recipe() };
+        let mut left = 3;
+        let ended = trainer(recipe(), &data, &run, 1).unwrap().run(&mut |event| {
+            left -= u32::from(matches!(event, Event::Step { .. }));
+            if left == 0 { Control::Stop } else { Control::Continue }
+        });
+        assert_eq!(ended.unwrap(), Ended::Stopped);
+        let mut second = trainer(recipe(), &data, &run, 1).unwrap();
+        second.resume().unwrap();
+        let mut figures = Vec::new();
+        let ended = second.run(&mut |event| {
+            if let Event::Epoch { epoch, training_loss, validation, .. } = event {
+                figures.push((*epoch, training_loss.is_some(), validation.is_some()));
+            }
+            Control::Continue
+        });
+        assert_eq!(ended.unwrap(), Ended::Done);
+        assert_eq!(figures, [(1.0, false, true), (2.0, true, true)][..epochs as usize]);
+    }
 }
 
 #[test]

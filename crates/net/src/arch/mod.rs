@@ -64,27 +64,14 @@ pub fn find(name_or_path: &str) -> Result<Table, Error> {
     if name_or_path.to_ascii_lowercase().ends_with(".toml") {
         return Table::from_file(Path::new(name_or_path));
     }
+    // Names are short, arguments may not be.
+    let asked: String = name_or_path.chars().take(80).collect();
     let (distance, closest) =
-        MODELS.iter().map(|m| (edit_distance(name_or_path, m.name), m.name)).min().expect("models are registered");
+        MODELS.iter().map(|m| (strsim::levenshtein(&asked, m.name), m.name)).min().expect("models are registered");
     // A third of the name may be mistyped; beyond that the guess is noise.
     let hint = if distance * 3 <= closest.len() { format!("did you mean {closest}? ") } else { String::new() };
     let known = MODELS.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
-    let asked: String = name_or_path.chars().take(80).collect();
     Err(Error::Config(format!("there is no network {asked:?}; {hint}give one of {known}, or a file ending in .toml")))
-}
-
-/// Levenshtein distance. Only the first 80 characters of `a` count: names are short, arguments may not be.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().take(80).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.chars().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[row.len() - 1]
 }
 
 #[cfg(test)]
@@ -108,14 +95,5 @@ mod tests {
              ending in .toml"
         );
         assert!(!find("resnet").unwrap_err().to_string().contains("did you mean"));
-    }
-
-    #[test]
-    fn edit_distance_counts_insertions_deletions_and_substitutions() {
-        for (a, b, distance) in
-            [("", "abc", 3), ("abc", "abc", 0), ("abd", "abc", 1), ("xabc", "abc", 1), ("ac", "abc", 1)]
-        {
-            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
-        }
     }
 }

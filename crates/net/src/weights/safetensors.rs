@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use super::source::Source;
 use super::{Format, Wanted};
 use crate::error::Error;
+use crate::file;
 use crate::tensor::{DType, Data, Params, Tensor};
 
 /// See the module.
@@ -196,32 +197,12 @@ fn theirs(dtype: DType) -> Dtype {
     }
 }
 
-/// Writes `params` as a safetensors file: first beside `path`, then renamed, so that a crash leaves the old file or the
-/// new one and never half of one. Equal parameters give equal bytes. A link's file is replaced, not the link; a device
-/// or a pipe is written to as it is.
+/// Writes `params` as a safetensors file, whole or not at all: see [`file::replace`]. Equal parameters give equal bytes.
 ///
 /// # Errors
 /// [`Error::Write`] where the file cannot be written.
 pub fn save(path: impl AsRef<Path>, params: &Params) -> Result<(), Error> {
-    let path = path.as_ref();
-    replace(path, params).map_err(Error::write(path))
-}
-
-fn replace(path: &Path, params: &Params) -> std::io::Result<()> {
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return write(&mut File::options().write(true).open(path)?, params);
-    }
-    // Where there is no file yet there is nothing to resolve.
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = temporary(folder)?;
-    write(file.as_file_mut(), params)?;
-    file.as_file().sync_all()?;
-    file.persist(path.as_path())?;
-    sync_folder(folder)
+    file::replace(path, |file| write(file, params))
 }
 
 fn write(file: &mut File, params: &Params) -> std::io::Result<()> {
@@ -253,19 +234,6 @@ fn write(file: &mut File, params: &Params) -> std::io::Result<()> {
         write_data(&mut out, tensor.data())?;
     }
     out.flush()
-}
-
-/// An empty file in `folder` that disappears unless it is renamed, with the permissions of any new file.
-fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.prefix(".mobilenet-").tempfile_in(folder)
-}
-
-/// Makes the new name last. Folders cannot be opened on Windows, where renaming lasts by itself.
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 fn write_data(out: &mut impl Write, data: &Data) -> std::io::Result<()> {

@@ -8,14 +8,15 @@ use mobilenet_net::tensor::Params;
 use mobilenet_net::{Data, Error};
 
 use super::{Checkpoint, Network, Position};
+use crate::hash::Hash;
 
 const OPTIMIZER: &str = "optimizer.";
 const AVERAGE: &str = "average.";
 /// Before the names of [`Checkpoint::extra`].
 const EXTRA: &str = "extra.";
 
-/// The metadata key of the format's version, which tells a checkpoint from any other file.
-const VERSION: &str = "mobilenet_checkpoint";
+/// The metadata key of the format's version.
+const VERSION: &str = mobilenet_net::recognise::CHECKPOINT;
 const CURRENT: &str = "1";
 const CHECKSUM: &str = "checksum";
 
@@ -114,26 +115,20 @@ impl<'a> Says<'a> {
     }
 }
 
-/// A number that any change of a bit changes: the multiply-rotate hash of Firefox and rustc, over all names, shapes,
-/// elements and texts. Against accidents only.
+/// The hash of all names, shapes, elements and texts.
 fn checksum(params: &Params) -> u64 {
-    let mut hash = 0u64;
-    let mut add = |word: u64| hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-    let text = |add: &mut dyn FnMut(u64), text: &str| {
-        add(text.len() as u64);
-        text.bytes().for_each(|byte| add(byte.into()));
-    };
+    let mut hash = Hash::default();
     for (key, value) in &params.metadata {
-        text(&mut add, key);
-        text(&mut add, value);
+        hash.bytes(key.as_bytes());
+        hash.bytes(value.as_bytes());
     }
     for (name, tensor) in &params.tensors {
-        text(&mut add, name);
-        tensor.shape().iter().for_each(|&n| add(n as u64));
+        hash.bytes(name.as_bytes());
+        tensor.shape().iter().for_each(|&n| hash.word(n as u64));
         // Checkpoints hold nothing but f32; another type shows in the tensors' own checks.
         if let Data::F32(values) = tensor.data() {
-            values.iter().for_each(|x| add(x.to_bits().into()));
+            values.iter().for_each(|x| hash.word(x.to_bits().into()));
         }
     }
-    hash
+    hash.get()
 }

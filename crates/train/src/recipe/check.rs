@@ -116,6 +116,7 @@ impl Recipe {
             ("weight_decay", self.weight_decay, UpTo(1e3)),
             ("label_smoothing", self.label_smoothing, Below(1.0)),
             ("bn_momentum", self.bn_momentum, UpTo(1.0)),
+            ("checkpoint_every", self.checkpoint_every, UpTo(86400.0)),
             ("optimizer.momentum", o.momentum, Below(1.0)),
             ("schedule.warmup", s.warmup, UpTo(1e6)),
             ("schedule.warmup_from", s.warmup_from, UpTo(1.0)),

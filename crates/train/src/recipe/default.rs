@@ -35,6 +35,7 @@ impl Default for Recipe {
             bn_statistics: BnStatistics::Batch,
             freeze: Vec::new(),
             seed: 0,
+            checkpoint_every: 120.0,
             optimizer: OptimizerRecipe::default(),
             schedule: ScheduleRecipe::default(),
             augmentation: Augmentation::default(),

@@ -59,20 +59,51 @@ impl Recipe {
             ..Recipe::default()
         };
         (all.optimizer.alpha, all.optimizer.beta2, all.optimizer.eps) = (Some(0.5), Some(0.5), Some(0.5));
-        let mut keys = Vec::new();
-        collect("", &Table::try_from(&all).expect("a recipe is made of what TOML has"), &mut keys);
-        keys
+        collect(&all).into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// The value of a key, as [`Recipe::set`] takes it; `none` for what is off. No value for a key that is none.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let known = Recipe::keys().iter().any(|known| known == key);
+        known.then(|| entry(&collect(self), key))
+    }
+
+    /// The keys whose values differ, each with this recipe's value and the other's.
+    pub fn differences(&self, other: &Recipe) -> Vec<(String, String, String)> {
+        let [ours, theirs] = [self, other].map(collect);
+        let both = Recipe::keys().into_iter().map(|key| {
+            let [a, b] = [&ours, &theirs].map(|entries| entry(entries, &key));
+            (key, a, b)
+        });
+        both.filter(|(_, a, b)| a != b).collect()
     }
 }
 
-/// Appends the keys of `table`, `prefix` before them.
-fn collect(prefix: &str, table: &Table, keys: &mut Vec<String>) {
+/// Appends the keys of `table` with their values as text, `prefix` before the keys.
+fn walk(prefix: &str, table: &Table, entries: &mut Vec<(String, String)>) {
     for (key, value) in table {
+        let key = format!("{prefix}{key}");
         match value {
-            Value::Table(inner) => collect(&format!("{prefix}{key}."), inner, keys),
-            _ => keys.push(format!("{prefix}{key}")),
+            Value::Table(inner) => walk(&format!("{key}."), inner, entries),
+            Value::String(text) => entries.push((key, text.clone())),
+            // Without TOML's `.0`.
+            Value::Float(x) => entries.push((key, x.to_string())),
+            value => entries.push((key, value.to_string())),
         }
     }
+}
+
+/// Every key with its value as text, in alphabetical order.
+fn collect(recipe: &Recipe) -> Vec<(String, String)> {
+    let mut entries = Vec::new();
+    walk("", &Table::try_from(recipe).expect("a recipe is made of what TOML has"), &mut entries);
+    entries
+}
+
+/// The value of `key` among `entries`.
+fn entry(entries: &[(String, String)], key: &str) -> String {
+    let found = entries.iter().find(|(known, _)| known == key);
+    found.map_or(NONE.to_owned(), |(_, value)| value.clone())
 }
 
 /// What `text` may mean, the likeliest first; nothing means that the key is taken away.
@@ -105,10 +136,31 @@ fn place(table: &mut Table, key: &str, value: Option<Value>) {
     }
 }
 
-/// What to say of a key that is none: those that look alike, or else the whole list.
+/// What to say of a text that is no recipe: of a key that is none, its line and what may have been meant.
+pub(super) fn explain(text: &str, error: &toml::de::Error) -> String {
+    let keys = Recipe::keys();
+    let misspelt = text.parse::<Table>().ok().and_then(|table| {
+        let mut entries = Vec::new();
+        walk("", &table, &mut entries);
+        entries.into_iter().map(|(key, _)| key).find(|key| !keys.contains(key))
+    });
+    match (misspelt, error.span()) {
+        (Some(key), Some(span)) if error.message().starts_with("unknown field") => {
+            let line = text[..span.start].matches('\n').count() + 1;
+            format!("line {line}: {}", unknown(&key, &keys))
+        }
+        _ => error.to_string().trim_end().into(),
+    }
+}
+
+/// What to say of a key that is none: those that hold it or are spelt nearly so, or else the whole list.
 fn unknown(key: &str, keys: &[String]) -> String {
-    let last = key.rsplit('.').next().unwrap_or(key);
-    let similar: Vec<_> = keys.iter().filter(|k| k.contains(last) && !last.is_empty()).map(String::as_str).collect();
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let asked: String = last(key).chars().take(80).collect();
+    // A third may be mistyped.
+    let is_close = |known: &str| strsim::damerau_levenshtein(&asked, known) * 3 <= known.len();
+    let is_similar = |k: &&String| !asked.is_empty() && (k.contains(&asked) || is_close(&last(k)));
+    let similar: Vec<_> = keys.iter().filter(is_similar).map(String::as_str).collect();
     match similar[..] {
         [] => format!("there is no setting {key}; there are {}", keys.join(", ")),
         _ => format!("there is no setting {key}; did you mean {}?", similar.join(" or ")),

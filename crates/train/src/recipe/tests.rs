@@ -73,6 +73,27 @@ fn every_key_can_be_set_to_the_value_that_it_has() {
 }
 
 #[test]
+fn the_guide_lists_every_key_with_its_default() {
+    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/training.md")).unwrap();
+    // Rows of three cells, the first two of which are code.
+    let cells = |line: &str| {
+        let cells: Vec<_> = line.strip_prefix("| `")?.split("` | ").collect();
+        (cells.len() == 3).then(|| (cells[0].to_owned(), cells[1].trim_start_matches('`').to_owned()))
+    };
+    let mut listed: Vec<_> = guide.lines().filter_map(cells).collect();
+    listed.sort();
+    let default = Recipe::default();
+    let mut keys: Vec<_> = Recipe::keys().into_iter().map(|key| (key.clone(), default.get(&key).unwrap())).collect();
+    keys.sort();
+    // A teacher's settings have defaults of their own, once there is one.
+    let teacher = Recipe { teacher: Some(Teacher::default()), ..Recipe::default() };
+    for (key, value) in keys.iter_mut().filter(|(key, _)| key.starts_with("teacher.") && key != "teacher.weights") {
+        *value = teacher.get(key).unwrap();
+    }
+    assert_eq!(listed, keys);
+}
+
+#[test]
 fn values_are_read_as_people_write_them() {
     let mut r = Recipe::default();
     for (key, value) in [
@@ -122,6 +143,8 @@ fn wrong_settings_are_refused_by_name_and_change_nothing() {
         ("width_rule", "keras", "there is no width rule \"keras\"; there are tensorflow, timm, torchvision"),
         ("momentum", "0.9", "there is no setting momentum; did you mean bn_momentum or optimizer.momentum?"),
         ("teacher", "x", "there is no setting teacher; did you mean teacher."),
+        ("epohcs", "1", "there is no setting epohcs; did you mean epochs?"),
+        ("optimiser.momentun", "1", "there is no setting optimiser.momentun; did you mean optimizer.momentum?"),
         ("", "1", "there is no setting ; there are "),
         ("optimizer.kind", "adam", "unknown variant `adam`, expected one of `sgd`, `rmsprop`, `rmsprop_tf`, `adamw`"),
         ("freeze", "[\"\"]", "freeze has an empty name"),
@@ -145,8 +168,16 @@ fn contradictions_and_misspelt_keys_of_a_file_are_named() {
         ("loss = \"binary\"\naugmentation.mixup = 0.2", "augmentation.mixup belongs to loss = \"cross_entropy\""),
         ("optimizer = { momentum = 0, nesterov = true }", "optimizer.nesterov needs optimizer.momentum above 0"),
         ("[teacher]\nmix = 0.5", "teacher.weights is missing: give the teacher's weights file"),
-        ("epohcs = 3", "unknown field `epohcs`"),
-        ("[optimizer]\nmomentun = 0.9", "unknown field `momentun`, expected one of `kind`, `momentum`"),
+        ("lr = 1.0\nepohcs = 3", "line 2: there is no setting epohcs; did you mean epochs?"),
+        (
+            "[optimizer]\nmomentun = 0.9",
+            "line 2: there is no setting optimizer.momentun; did you mean optimizer.momentum?",
+        ),
+        (
+            "[optimizer]\nxyz = 0.9",
+            "line 2: there is no setting optimizer.xyz; there are accumulate, augmentation.auto",
+        ),
+        ("optimizer = 3", "line 1"),
         ("lr = \"fast\"", "line 1"),
         ("seed = -1", "seed"),
     ];

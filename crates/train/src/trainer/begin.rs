@@ -1,0 +1,165 @@
+//! What a run begins with, and what it is about to do.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use mobilenet_net::arch::Spec;
+use mobilenet_net::graph::Parameter;
+use mobilenet_net::{Graph, Params};
+use serde::Serialize;
+
+use super::Trainer;
+use crate::checkpoint::Found;
+
+/// Weights to begin with.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The file that they are from.
+    pub path: PathBuf,
+    /// The parameters of their network: whose padding and epsilon they were trained with.
+    pub spec: Spec,
+    /// The weights by the graph's names.
+    pub params: Params,
+}
+
+impl Start {
+    /// A checkpoint's weights, for a trainer that is to [resume](Trainer::resume) from it.
+    pub fn checkpoint(found: &Found) -> Start {
+        let params = Params { tensors: found.checkpoint.weights.clone(), ..Params::default() };
+        Start { path: found.path.clone(), spec: found.checkpoint.network.spec.clone(), params }
+    }
+
+    /// Puts the tensors that have a name and shape of `params` into it, and tells of both kinds.
+    pub(super) fn take_over(mut self, params: &mut Params, graph: &Graph) -> Origin {
+        let mut fresh = Vec::new();
+        let parameters = graph.parameters();
+        for Parameter { name, shape, .. } in &parameters {
+            match self.params.tensors.remove(name).filter(|t| t.shape() == shape) {
+                Some(tensor) => _ = params.tensors.insert(name.clone(), tensor),
+                None => fresh.push(name.clone()),
+            }
+        }
+        let taken = parameters.len() - fresh.len();
+        Origin::File { file: text(&self.path), taken, fresh, classes: self.spec.classes }
+    }
+}
+
+/// Where a run's weights come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "from")]
+pub enum Origin {
+    /// Random numbers.
+    Fresh,
+    /// Another network's file.
+    File {
+        /// Its path.
+        file: String,
+        /// Tensors that were taken from it.
+        taken: usize,
+        /// Tensors that it lacks, or has in another shape: they are random numbers.
+        fresh: Vec<String>,
+        /// The file's classes.
+        classes: usize,
+    },
+    /// The run's own checkpoint.
+    Checkpoint {
+        /// Its path.
+        file: String,
+        /// Epochs that lie behind it.
+        epoch: f64,
+    },
+}
+
+/// What a run is about to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// The network's name.
+    pub model: String,
+    /// Its width multiplier.
+    pub width: f64,
+    /// Its strides together.
+    pub total_stride: usize,
+    /// Numbers that are learned.
+    pub parameters: u64,
+    /// Photos to learn from.
+    pub photos: usize,
+    /// Photos to check with.
+    pub validation_photos: usize,
+    /// Classes of both.
+    pub classes: usize,
+    /// Height and width of the photos.
+    pub resolution: usize,
+    /// Photos in a step.
+    pub batch: usize,
+    /// Times that every photo is seen.
+    pub epochs: f64,
+    /// Steps in an epoch.
+    pub steps_per_epoch: u64,
+    /// Threads that compute.
+    pub threads: usize,
+    /// The run's folder.
+    pub folder: String,
+    /// Where the weights come from.
+    pub weights: Origin,
+}
+
+impl Trainer {
+    /// What [`run`](Trainer::run) is about to do.
+    pub fn plan(&self) -> Plan {
+        let learned = self.program.parameters().iter().filter(|p| p.role.is_learned());
+        Plan {
+            model: self.network.table.name.clone(),
+            width: self.recipe.width,
+            total_stride: self.recipe.total_stride,
+            parameters: learned.map(|p| p.shape.iter().product::<usize>() as u64).sum(),
+            photos: self.loader.dataset().len(),
+            validation_photos: self.validation.as_ref().map_or(0, |loader| loader.dataset().len()),
+            classes: self.classes.len(),
+            resolution: self.recipe.resolution,
+            batch: self.recipe.batch,
+            epochs: self.recipe.epochs,
+            steps_per_epoch: self.loader.batches() as u64,
+            threads: self.pool.threads(),
+            folder: text(&self.folder),
+            weights: self.origin.clone(),
+        }
+    }
+}
+
+/// Names of fresh tensors that are printed.
+const NAMES: usize = 4;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { model, width, total_stride, parameters, photos, validation_photos, classes, .. } = self;
+        let Plan { resolution, batch, epochs, steps_per_epoch, threads, folder, .. } = self;
+        writeln!(
+            f,
+            "training {model} (width {width}, total stride {total_stride}, {parameters} parameters) on {photos} photos of \
+             {classes} classes, validation on {validation_photos}"
+        )?;
+        writeln!(
+            f,
+            "{resolution}×{resolution} pixels, batches of {batch}, {epochs} epochs of {steps_per_epoch} steps, threads: \
+             {threads}, folder: {folder}"
+        )?;
+        match &self.weights {
+            Origin::Fresh => write!(f, "weights: fresh"),
+            Origin::Checkpoint { file, epoch } => write!(f, "weights: {file}, at epoch {epoch:.2} of {epochs}"),
+            Origin::File { file, taken, fresh, classes: there } => {
+                write!(f, "weights: {file}, took {taken} of {} tensors", taken + fresh.len())?;
+                if !fresh.is_empty() {
+                    write!(f, "; fresh: {}", fresh[..fresh.len().min(NAMES)].join(", "))?;
+                }
+                if fresh.len() > NAMES {
+                    write!(f, " and {} more", fresh.len() - NAMES)?;
+                }
+                if there != classes { write!(f, " ({there} classes there, {classes} here)") } else { Ok(()) }
+            }
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}

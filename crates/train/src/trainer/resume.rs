@@ -1,0 +1,167 @@
+//! Going on from a checkpoint: what must be as it was, what may change, and what the user is told.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mobilenet_data::{Dataset, Source, Target};
+use mobilenet_net::Error as NetError;
+
+use super::{Origin, Trainer};
+use crate::average::Average;
+use crate::checkpoint::{Checkpoint, Found};
+use crate::error::Error;
+use crate::hash::Hash;
+use crate::recipe::Recipe;
+
+/// Settings that a run keeps: the optimizer's state is of one kind, and all random choices follow from one seed.
+const KEPT: [&str; 2] = ["optimizer.kind", "seed"];
+/// A setting that moves the steps within an epoch.
+const BATCH: &str = "batch";
+
+/// What a checkpoint knows of its photos beside the classes.
+const PHOTOS: &str = "photos";
+/// See [`PHOTOS`].
+const PHOTOS_HASH: &str = "photos_hash";
+/// See [`PHOTOS`]: batches of an epoch.
+const BATCHES: &str = "batches";
+
+/// What the user should know of a run that goes on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resumed {
+    /// What makes the run another one than if it had not stopped, without the user's having asked for it.
+    pub warnings: Vec<String>,
+    /// Settings that are others than the checkpoint's: `lr 0.05 → 0.01`.
+    pub changed: Vec<String>,
+}
+
+impl Trainer {
+    /// Goes on from the newest checkpoint of the folder, at the same epoch and the same photo, by this trainer's recipe.
+    ///
+    /// # Errors
+    /// No checkpoint, a damaged one, or one of another network, other classes, another seed or kind of optimizer.
+    pub fn resume(&mut self) -> Result<Resumed, Error> {
+        let Found { checkpoint, path, notice } = Checkpoint::load(&self.folder)?;
+        expect_classes(&checkpoint.classes, &self.classes, &path)?;
+        checkpoint.expect(&self.network, &path)?;
+        let mut resumed = Resumed { warnings: notice.into_iter().collect(), ..Resumed::default() };
+        let before = Recipe::from_toml(&checkpoint.recipe).map_err(|e| NetError::format(&path, e.to_string()))?;
+        for (key, then, now) in before.differences(&self.recipe) {
+            if KEPT.contains(&key.as_str()) {
+                let reason = format!(
+                    "{key} is {then} in the checkpoint and {now} now, and a run keeps it: set it back, or begin another \
+                     run in another folder (-o)"
+                );
+                return Err(NetError::format(&path, reason).into());
+            }
+            if key == BATCH {
+                resumed
+                    .warnings
+                    .push(format!("{key} is {then} in the checkpoint and {now} now: epochs go on as counted"));
+            }
+            resumed.changed.push(format!("{key} {then} → {now}"));
+        }
+        resumed.warnings.extend(other_photos(&checkpoint.extra, &self.extra));
+        self.restore(checkpoint, &path)?;
+        Ok(resumed)
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<(), Error> {
+        let Checkpoint { mut weights, optimizer, average, mut position, extra, .. } = checkpoint;
+        self.optimizer.restore(&optimizer, position.optimizer_steps)?;
+        let parameters = self.program.parameters().to_vec();
+        let (values, _) = self.program.values_mut();
+        for (value, parameter) in values.iter_mut().zip(&parameters) {
+            if let Some(tensor) = weights.remove(&parameter.name) {
+                *value = tensor.into_f32();
+            }
+        }
+        match &mut self.average {
+            Some(state) if !average.is_empty() => state.restore(&average, position.average_updates)?,
+            // An average that was not kept so far begins here.
+            Some(state) => {
+                let values = self.program.values().iter().map(Vec::as_slice);
+                *state = Average::new(state.decay(), self.recipe.average_warmup, &parameters, values);
+            }
+            None => {}
+        }
+        let batches = self.loader.batches() as u64;
+        let then = extra.get(BATCHES).and_then(|text| text.parse().ok()).filter(|&then: &u64| then > 0);
+        // Other photos or batches: the epoch goes on at the same share of it.
+        position.step_in_epoch = position.step_in_epoch * batches / then.unwrap_or(batches);
+        let epoch = position.epoch as f64 + position.step_in_epoch as f64 / batches as f64;
+        self.origin = Origin::Checkpoint { file: path.display().to_string(), epoch };
+        self.position = position;
+        Ok(())
+    }
+}
+
+/// What a checkpoint holds of its photos, `batches` of them in an epoch.
+pub(super) fn describe(dataset: &Dataset, batches: usize) -> BTreeMap<String, String> {
+    let entries =
+        [(PHOTOS, dataset.len().to_string()), (PHOTOS_HASH, hash(dataset).to_string()), (BATCHES, batches.to_string())];
+    entries.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
+/// A number that follows from the photos' names in their order, their sizes in bytes and their classes, wherever the data
+/// set lies.
+fn hash(dataset: &Dataset) -> u64 {
+    let mut hash = Hash::default();
+    let beside = dataset.path().parent().unwrap_or(dataset.path());
+    for item in dataset.items() {
+        let size = match &item.source {
+            Source::File(path) => {
+                let name = path.strip_prefix(dataset.path()).or_else(|_| path.strip_prefix(beside)).unwrap_or(path);
+                hash.bytes(name.as_os_str().as_encoded_bytes());
+                // A file that is gone by now is told of when it is its turn.
+                std::fs::metadata(path).map_or(0, |found| found.len())
+            }
+            Source::Member { name, size, .. } => {
+                hash.bytes(name.as_bytes());
+                *size
+            }
+        };
+        hash.word(size);
+        if let Target::Class(class) = item.target {
+            hash.word(class.into());
+        }
+    }
+    hash.get()
+}
+
+/// What to say where the photos are others than the checkpoint's.
+fn other_photos(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
+    let [photos_then, photos_now] = [then, now].map(|extra| extra.get(PHOTOS));
+    let what = match (photos_then?, photos_now?) {
+        (a, b) if a != b => format!("there are {b} photos, and the checkpoint was trained on {a}"),
+        _ if then.get(PHOTOS_HASH) != now.get(PHOTOS_HASH) => {
+            "the photos have other names, sizes or classes than those that the checkpoint was trained on".to_owned()
+        }
+        _ => return None,
+    };
+    Some(format!("{what}: in the present epoch some photos are seen twice, and some not at all"))
+}
+
+/// Classes that are named in an error.
+const NAMES: usize = 5;
+
+fn expect_classes(then: &[String], now: &[String], path: &Path) -> Result<(), NetError> {
+    if then == now {
+        return Ok(());
+    }
+    let only = |a: &[String], b: &[String]| {
+        let names: Vec<_> = a.iter().filter(|name| !b.contains(name)).map(|name| format!("`{name}`")).collect();
+        let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
+        (!names.is_empty()).then(|| names[..names.len().min(NAMES)].join(", ") + &more)
+    };
+    let differ = match (only(then, now), only(now, then)) {
+        (None, None) => "they are in another order".to_owned(),
+        (gone, new) => {
+            let part = |what, names: Option<String>| names.map(|names| format!("{what} {names}"));
+            let parts = [part("the checkpoint alone has", gone), part("the data alone has", new)];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        }
+    };
+    let reason =
+        format!("the checkpoint's classes are not the data's: {differ}; give the same data, or another folder");
+    Err(NetError::format(path, reason))
+}
