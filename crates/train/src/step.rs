@@ -12,7 +12,7 @@ use crate::arena::TrainArena;
 use crate::differentiate::{Step, View};
 use crate::layer::LayerKernels;
 use crate::norm::{NormState, NormValues, Sums};
-use crate::program::TrainProgram;
+use crate::program::{Statistics, TrainProgram};
 
 /// A view's prologue, its gate being what memory holds of it.
 fn prologue<'a>(norms: &'a [NormState], view: &View, gate: &'a [f32]) -> Prologue<'a> {
@@ -171,11 +171,20 @@ impl TrainProgram {
             );
         }
         let sums = Sums { values: sums, each: 2, images: dims.n, channels: dims.c };
+        let bias = bias.and_then(|l| self.steps.layers[l].bias);
         if let Some(norm) = view.norm {
-            let gamma = self.steps.norms[norm].gamma;
-            let [gamma, beta] = &mut self.gradients[gamma..gamma + 2] else { unreachable!("γ and β") };
+            let first = self.steps.norms[norm].gamma;
+            let [gamma, beta] = &mut self.gradients[first..first + 2] else { unreachable!("γ and β") };
             self.norms[norm].backward(sums, dims.n * dims.pixels(), self.statistics, gamma, beta);
-        } else if let Some(bias) = bias.and_then(|l| self.steps.layers[l].bias) {
+            // The batch's mean takes a bias away again; the running one does not.
+            if let (Some(bias), Statistics::Running) = (bias, self.statistics) {
+                for (c, scale) in self.norms[norm].back[0][..dims.c].iter().enumerate() {
+                    self.gradients[bias][c] = scale * self.gradients[first + 1][c];
+                }
+            } else if let Some(bias) = bias {
+                self.gradients[bias].fill(0.0);
+            }
+        } else if let Some(bias) = bias {
             self.gradients[bias].iter_mut().enumerate().for_each(|(c, v)| *v = sums.get(0, c) as f32);
         }
         match view.norm {
