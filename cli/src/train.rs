@@ -233,6 +233,15 @@ impl Watch<'_> {
 
     fn event(&mut self, event: &Event) -> Control {
         match event {
+            Event::Unfolded { photos } => {
+                self.write(event);
+                self.bar.suspend(|| {
+                    note!(
+                        "the weights' batch norms were folded: their statistics are now those of {photos} training photos, \
+                         and the network computes what it did"
+                    );
+                });
+            }
             Event::Step { epoch, loss, images_per_second, seconds_left, .. } => {
                 self.steps += 1;
                 self.bar.set_position((epoch / self.epochs * 10_000.0) as u64);

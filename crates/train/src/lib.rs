@@ -6,6 +6,7 @@ pub mod checkpoint;
 mod differentiate;
 pub mod error;
 pub mod evaluate;
+pub mod folded;
 mod layer;
 pub mod loss;
 pub mod measure;

@@ -21,6 +21,7 @@ use crate::average::Average;
 use crate::checkpoint::{Checkpoint, Network, Position};
 use crate::error::Error;
 use crate::evaluate::{Evaluation, evaluate};
+use crate::folded::{is_folded, unfold};
 use crate::loss::{CrossEntropy, Distillation, Targets, balanced_weights};
 use crate::model_file;
 use crate::optim::Optimizer;
@@ -29,6 +30,8 @@ use crate::recipe::{BnStatistics, ClassWeights, LossKind, Recipe};
 
 /// A checkpoint at least so often.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(120);
+/// Photos that give folded weights their statistics.
+const UNFOLD_PHOTOS: usize = 256;
 /// The trained network's file in a run's folder.
 pub const MODEL: &str = "model.safetensors";
 
@@ -36,6 +39,12 @@ pub const MODEL: &str = "model.safetensors";
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
+    /// The weights to begin with had their batch norms folded; photos have given them true statistics, and the network
+    /// computes what it did. See [`folded`](crate::folded).
+    Unfolded {
+        /// Photos that the statistics are of.
+        photos: usize,
+    },
     /// A step was made.
     Step {
         /// Epochs so far, with a fraction.
@@ -151,10 +160,7 @@ impl Trainer {
         let mut optimizer =
             Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
         optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));
-        let average = recipe.average.map(|decay| {
-            let values = program.values().iter().map(Vec::as_slice);
-            Average::new(decay, recipe.average_warmup, program.parameters(), values)
-        });
+        let average = average(&recipe, &program);
         let weights = (recipe.class_weights == ClassWeights::Balanced).then(|| balanced_weights(&counts(&dataset)));
         let teacher = recipe.teacher.as_ref().map(|t| TeacherNetwork::open(t, &recipe, spec.classes)).transpose()?;
         let loader = Loader::new(dataset.clone(), recipe.training_photos());
@@ -223,6 +229,9 @@ impl Trainer {
     /// Where a photo's folder or the run's cannot be used any more, or the loss is not a number: then the last good
     /// checkpoint stays.
     pub fn run(&mut self, watch: &mut dyn FnMut(&Event) -> Control) -> Result<Ended, Error> {
+        if let Some(photos) = self.unfold()? {
+            watch(&Event::Unfolded { photos });
+        }
         let begin = Instant::now();
         let mut images = 0usize;
         let (batches, epochs) = (self.loader.batches() as u64, self.recipe.epochs);
@@ -269,6 +278,30 @@ impl Trainer {
             }
         }
         Ok(Ended::Done)
+    }
+
+    /// Gives folded weights true statistics before the first step, from photos as training shows them: its batches'
+    /// statistics are what the weights must agree with. Running statistics that are used as they are need no change.
+    /// Returns the number of photos.
+    fn unfold(&mut self) -> Result<Option<usize>, Error> {
+        if self.position.step > 0 || self.recipe.bn_statistics == BnStatistics::Frozen {
+            return Ok(None);
+        }
+        let mut params = self.program.params();
+        if !is_folded(self.program.graph(), &params) {
+            return Ok(None);
+        }
+        let batches = self.loader.epoch(0, 0).take(UNFOLD_PHOTOS.div_ceil(self.recipe.batch));
+        let photos = unfold(self.program.graph(), &mut params, batches, &self.pool)?;
+        let names: Vec<String> = self.program.parameters().iter().map(|p| p.name.clone()).collect();
+        let (values, _) = self.program.values_mut();
+        for (value, name) in values.iter_mut().zip(&names) {
+            if let Some(tensor) = params.tensors.remove(name) {
+                *value = tensor.into_f32();
+            }
+        }
+        self.average = average(&self.recipe, &self.program);
+        Ok(Some(photos))
     }
 
     /// One batch's step; its loss.
@@ -431,6 +464,12 @@ fn take_over(params: &mut Params, mut start: Params) {
             *tensor = known;
         }
     }
+}
+
+/// The average that a recipe wants, begun at the program's weights.
+fn average(recipe: &Recipe, program: &TrainProgram) -> Option<Average> {
+    let values = || program.values().iter().map(Vec::as_slice);
+    recipe.average.map(|decay| Average::new(decay, recipe.average_warmup, program.parameters(), values()))
 }
 
 /// Photos of each class.
