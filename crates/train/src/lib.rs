@@ -1,5 +1,6 @@
 //! Training on the CPU: a network differentiated into a planned list of steps, optimizers, losses, checkpoints.
 
+mod accumulate;
 pub mod arena;
 pub mod average;
 pub mod checkpoint;

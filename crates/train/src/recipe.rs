@@ -42,7 +42,8 @@ pub struct Recipe {
     pub resolution: usize,
     /// Photos of a step that are worked on together.
     pub batch: usize,
-    /// Batches whose gradients are averaged before the weights move.
+    /// Batches whose gradients are averaged before the weights move, every photo counting the same. Batch norm's running
+    /// statistics move at every batch.
     pub accumulate: usize,
     /// Times that every photo is seen.
     pub epochs: f64,

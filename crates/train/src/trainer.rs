@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mobilenet_data::{Batch, Dataset, Loader};
+use mobilenet_data::{Batch, Dataset, Epoch, Loader};
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::arch::{self, Spec, Table};
 use mobilenet_net::preprocessing::Preprocessing;
-use mobilenet_net::{Params, Tensor, init};
+use mobilenet_net::{Graph, Params, Tensor, init};
 use mobilenet_run::program::Options;
 use mobilenet_run::{Arena, Program};
 use serde::Serialize;
 
+use crate::accumulate::Accumulator;
 use crate::arena::TrainArena;
 use crate::average::Average;
 use crate::checkpoint::{Checkpoint, Network, Position};
@@ -49,7 +50,7 @@ pub enum Event {
     Step {
         /// Epochs so far, with a fraction.
         epoch: f64,
-        /// The batch's loss.
+        /// Mean loss of the step's photos.
         loss: f64,
         /// The learning rate.
         lr: f64,
@@ -99,6 +100,10 @@ pub struct Trainer {
     program: TrainProgram,
     arena: Option<(usize, TrainArena)>,
     optimizer: Optimizer,
+    /// Where a step has several batches.
+    accumulator: Option<Accumulator>,
+    /// Batches of the present step so far.
+    learned: u64,
     average: Option<Average>,
     loader: Loader,
     validation: Option<Arc<Dataset>>,
@@ -106,6 +111,13 @@ pub struct Trainer {
     teacher: Option<TeacherNetwork>,
     position: Position,
     saved: Instant,
+}
+
+/// A step that was made.
+struct Made {
+    /// Mean over its photos.
+    loss: f64,
+    photos: usize,
 }
 
 /// A network to learn from.
@@ -132,12 +144,8 @@ impl Trainer {
         start: Option<(Params, f32)>,
     ) -> Result<Trainer, Error> {
         recipe.check()?;
-        for (key, is_known) in [("accumulate", recipe.accumulate == 1), ("loss", recipe.loss == LossKind::CrossEntropy)]
-        {
-            if !is_known {
-                let text = format!("{key}: the trainer knows accumulate = 1 and loss = cross_entropy only");
-                return Err(mobilenet_net::Error::Config(text).into());
-            }
+        if recipe.loss != LossKind::CrossEntropy {
+            return Err(mobilenet_net::Error::Config("loss: the trainer knows cross_entropy only".into()).into());
         }
         let table = match recipe.dropout {
             Some(rate) => Table { dropout: rate as f32, ..arch::find(&recipe.model)? },
@@ -160,6 +168,7 @@ impl Trainer {
         let mut optimizer =
             Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
         optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));
+        let accumulator = (recipe.accumulate > 1).then(|| Accumulator::new(program.gradients()));
         let average = average(&recipe, &program);
         let weights = (recipe.class_weights == ClassWeights::Balanced).then(|| balanced_weights(&counts(&dataset)));
         let teacher = recipe.teacher.as_ref().map(|t| TeacherNetwork::open(t, &recipe, spec.classes)).transpose()?;
@@ -176,6 +185,8 @@ impl Trainer {
             recipe,
             program,
             optimizer,
+            accumulator,
+            learned: 0,
             average,
             loader,
             validation,
@@ -213,6 +224,11 @@ impl Trainer {
         Ok(found.notice)
     }
 
+    /// The network.
+    pub fn graph(&self) -> &Graph {
+        self.program.graph()
+    }
+
     /// Where training stands.
     pub fn position(&self) -> &Position {
         &self.position
@@ -234,34 +250,32 @@ impl Trainer {
         }
         let begin = Instant::now();
         let mut images = 0usize;
-        let (batches, epochs) = (self.loader.batches() as u64, self.recipe.epochs);
-        let all_steps = (batches as f64 * epochs).ceil() as u64;
-        while self.position.step < all_steps {
+        let (steps, epochs) = (self.steps_in_epoch(), self.recipe.epochs);
+        let all_steps = (steps as f64 * epochs).ceil() as u64;
+        // An epoch that was stopped after its last step is still to be evaluated.
+        while self.position.step < all_steps || self.position.step_in_epoch > 0 {
             let epoch = self.position.epoch;
+            let done = self.position.step_in_epoch as usize * self.recipe.accumulate;
+            let mut batches = self.loader.epoch(epoch, done);
             let mut losses = (0.0, 0usize);
-            for batch in self.loader.epoch(epoch, self.position.step_in_epoch as usize) {
-                let batch = batch?;
-                let at = epoch as f64 + self.position.step_in_epoch as f64 / batches as f64;
+            while self.position.step < all_steps {
+                let at = epoch as f64 + self.position.step_in_epoch as f64 / steps as f64;
                 let lr = self.recipe.schedule().rate(at, epochs);
-                let loss = self.step(&batch, lr as f32)?;
+                let Some(Made { loss, photos }) = self.step(&mut batches, lr as f32)? else { break };
                 losses = (losses.0 + loss, losses.1 + 1);
-                images += batch.len();
-                self.loader.recycle(batch);
-                self.position.step_in_epoch += 1;
-                self.position.step += 1;
+                images += photos;
                 let seconds = begin.elapsed().as_secs_f64();
                 let speed = images as f64 / seconds;
-                let left = (all_steps - self.position.step) as f64 * self.recipe.batch as f64 / speed;
-                let event = Event::Step { epoch: at, loss, lr, images_per_second: speed, seconds_left: left };
+                let photos_left =
+                    (all_steps - self.position.step) as usize * self.recipe.batch * self.recipe.accumulate;
+                let seconds_left = photos_left as f64 / speed;
+                let event = Event::Step { epoch: at, loss, lr, images_per_second: speed, seconds_left };
                 if watch(&event) == Control::Stop {
                     self.save()?;
                     return Ok(Ended::Stopped);
                 }
                 if self.saved.elapsed() >= CHECKPOINT_EVERY {
                     self.save()?;
-                }
-                if self.position.step >= all_steps {
-                    break;
                 }
             }
             self.position.epoch += 1;
@@ -304,8 +318,34 @@ impl Trainer {
         Ok(Some(photos))
     }
 
-    /// One batch's step; its loss.
-    fn step(&mut self, batch: &Batch, lr: f32) -> Result<f64, Error> {
+    /// Steps of an epoch. The last one may be of fewer batches than the others.
+    fn steps_in_epoch(&self) -> u64 {
+        self.loader.batches().div_ceil(self.recipe.accumulate) as u64
+    }
+
+    /// A step by the next batches; `None` where there are none left.
+    fn step(&mut self, batches: &mut Epoch, lr: f32) -> Result<Option<Made>, Error> {
+        let mut made = Made { loss: 0.0, photos: 0 };
+        for batch in batches.take(self.recipe.accumulate) {
+            let batch = batch?;
+            let loss = self.learn(&batch)?;
+            made.photos += batch.len();
+            made.loss += (loss - made.loss) * batch.len() as f64 / made.photos as f64;
+            self.loader.recycle(batch);
+        }
+        if made.photos == 0 {
+            return Ok(None);
+        }
+        self.update(lr);
+        Ok(Some(made))
+    }
+
+    /// Computes a batch's gradients for the next [`Trainer::update`], as one of at most `accumulate` batches. Returns the
+    /// batch's loss.
+    ///
+    /// # Errors
+    /// A size that the network cannot take; a loss that is no number.
+    pub fn learn(&mut self, batch: &Batch) -> Result<f64, Error> {
         let n = batch.len();
         let [h, w] = batch.size;
         let mut arena = match self.arena.take() {
@@ -317,7 +357,8 @@ impl Trainer {
             BnStatistics::Batch => Statistics::Batch { momentum: self.recipe.bn_momentum as f32 },
             BnStatistics::Frozen => Statistics::Running,
         };
-        let dropout = Some(self.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.position.step);
+        let batches = self.position.step * self.recipe.accumulate as u64 + self.learned;
+        let dropout = Some(self.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ batches);
         self.program.forward(&mut arena, Forward { statistics, dropout });
 
         let logits = arena.result().to_vec();
@@ -327,13 +368,27 @@ impl Trainer {
             return Err(self.not_a_number(self.runaway().unwrap_or_else(|| "the loss".into())));
         }
         self.program.backward(&mut arena);
+        if let Some(accumulator) = &mut self.accumulator {
+            accumulator.add(self.program.gradients(), n);
+        }
+        self.learned += 1;
+        self.arena = Some((n, arena));
+        Ok(loss)
+    }
+
+    /// Moves the weights by the gradients of the batches that were learned since the last update, every photo counting
+    /// the same: the end of a step.
+    pub fn update(&mut self, lr: f32) {
         let (values, gradients) = self.program.values_mut();
+        let gradients = self.accumulator.as_ref().map_or(gradients, Accumulator::mean);
         self.optimizer.step(values, gradients, lr);
         if let Some(average) = &mut self.average {
             average.update(self.program.values().iter().map(Vec::as_slice));
         }
-        self.arena = Some((n, arena));
-        Ok(loss)
+        self.accumulator.iter_mut().for_each(Accumulator::reset);
+        self.learned = 0;
+        self.position.step_in_epoch += 1;
+        self.position.step += 1;
     }
 
     /// The loss, and its gradient by the logits.

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod photos;
+
 use mobilenet_net::graph::{Activation, Graph, Node, NodeId, Op, Shape, Shapes, Window};
 use mobilenet_train::Statistics;
 
