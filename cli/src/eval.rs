@@ -27,7 +27,7 @@ pub struct Eval {
     /// Photos in a call
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
-    /// Print one JSON object: photos, top1, top5, loss
+    /// Print one JSON object: photos, top1, top5 (or mean_average_precision for photos of several labels), loss
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -55,10 +55,6 @@ impl Eval {
         if self.json {
             return print::json(&figures);
         }
-        let (top1, top5) = (figures.top1 * 100.0, figures.top5 * 100.0);
-        print::line(format!(
-            "top-1 {top1:.2} %  top-5 {top5:.2} %  loss {:.4}  of {} photos",
-            figures.loss, figures.photos
-        ))
+        print::line(format!("{figures}  of {} photos", figures.photos))
     }
 }

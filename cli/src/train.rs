@@ -12,7 +12,7 @@ use mobilenet::Params;
 use mobilenet::data::{Dataset, Splits};
 use mobilenet::train::checkpoint::NEWEST;
 use mobilenet::train::trainer::{Control, Ended, Event, MODEL, Trainer};
-use mobilenet::train::{Evaluation, Recipe};
+use mobilenet::train::Recipe;
 
 use crate::args::RunArgs;
 use crate::failure::Failure;
@@ -22,7 +22,8 @@ use crate::print;
 #[derive(Args)]
 #[command(
     after_help = "DATA is a folder with a folder of photos per class (or train/ and val/ with such folders), or a CSV
-with columns file, class, name beside a .tar or .tar.gz. What a run leaves in its folder: checkpoint.safetensors,
+with columns file, class, name beside a .tar or .tar.gz. With columns file, label, label a photo may have any number
+of labels, which --set loss=binary learns. What a run leaves in its folder: checkpoint.safetensors,
 model.safetensors (for `classify`, `eval`, `bench`), log.jsonl, recipe.toml. Ctrl-C writes a checkpoint and ends
 with exit code 130; with --resume the run goes on by the recipe in its folder, with the same bits as if it had never
 stopped. Without a recipe: V2 at width 1 and 224 pixels, batches of 32, 30 epochs, SGD from 0.05 down a cosine.
@@ -256,9 +257,7 @@ impl Watch<'_> {
             }
             Event::Epoch { epoch, training_loss, validation, seconds } => {
                 self.write(event);
-                let figures = validation.map_or(String::new(), |Evaluation { top1, top5, loss, .. }| {
-                    format!("  top-1 {:.2} %  top-5 {:.2} %  loss {loss:.3}", top1 * 100.0, top5 * 100.0)
-                });
+                let figures = validation.map_or(String::new(), |figures| format!("  {figures}"));
                 let line = format!("epoch {epoch}  training loss {training_loss:.3}{figures}  {seconds:.0} s");
                 let printed = if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) };
                 if printed.is_err() {

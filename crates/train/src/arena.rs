@@ -74,6 +74,12 @@ impl TrainArena {
         self.memory.read(self.result)
     }
 
+    /// Both [`result`](Self::result) and [`result_gradient_mut`](Self::result_gradient_mut).
+    pub fn result_and_gradient_mut(&mut self) -> (&[f32], &mut [f32]) {
+        let ([gradient], [result]) = self.memory.parts([Some(self.result_gradient)], [Some(self.result)]);
+        (result, gradient)
+    }
+
     /// Where the gradient of the logits goes before the way back.
     pub fn result_gradient_mut(&mut self) -> &mut [f32] {
         self.memory.write(self.result_gradient)

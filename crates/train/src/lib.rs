@@ -13,12 +13,14 @@ pub mod loss;
 pub mod measure;
 pub mod model_file;
 mod norm;
+mod objective;
 pub mod optim;
 mod photos;
 pub mod program;
 pub mod recipe;
 pub mod schedule;
 mod step;
+mod teacher;
 pub mod trainer;
 
 pub use arena::TrainArena;

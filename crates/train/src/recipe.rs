@@ -59,7 +59,7 @@ pub struct Recipe {
     pub clip_norm: Option<f64>,
     /// What is minimised.
     pub loss: LossKind,
-    /// Share of the target that is spread over all classes.
+    /// Share of the target that is spread over all classes; in `binary` as timm has it, y · (1 − share) + share / classes.
     pub label_smoothing: f64,
     /// Whether rare classes count more.
     pub class_weights: ClassWeights,
@@ -102,10 +102,10 @@ macro_rules! choice {
 choice!(
     /// What is minimised.
     LossKind {
-        /// One class a photo.
+        /// The class of a photo against all others: the softmax's cross-entropy.
         #[default]
         CrossEntropy,
-        /// Any number of labels a photo.
+        /// Each label of a photo by itself, of which it may have any number: the sigmoids' cross-entropy.
         Binary,
     }
 );

@@ -11,9 +11,10 @@ use mobilenet_data::{Batch, Dataset, Epoch, Loader};
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::arch::{self, Spec, Table};
 use mobilenet_net::preprocessing::Preprocessing;
+use mobilenet_net::recognise::Outputs;
 use mobilenet_net::{Graph, Params, Tensor, init};
+use mobilenet_run::Program;
 use mobilenet_run::program::Options;
-use mobilenet_run::{Arena, Program};
 use serde::Serialize;
 
 use crate::accumulate::Accumulator;
@@ -21,13 +22,13 @@ use crate::arena::TrainArena;
 use crate::average::Average;
 use crate::checkpoint::{Checkpoint, Network, Position};
 use crate::error::Error;
-use crate::evaluate::{Evaluation, evaluate};
+use crate::evaluate::{self, Evaluation};
 use crate::folded::{is_folded, unfold};
-use crate::loss::{CrossEntropy, Distillation, Targets, balanced_weights};
 use crate::model_file;
+use crate::objective::{Objective, expect_classes};
 use crate::optim::Optimizer;
 use crate::program::{Forward, Statistics, TrainOptions, TrainProgram};
-use crate::recipe::{BnStatistics, ClassWeights, LossKind, Recipe};
+use crate::recipe::{BnStatistics, LossKind, Recipe};
 
 /// A checkpoint at least so often.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(120);
@@ -107,8 +108,7 @@ pub struct Trainer {
     average: Option<Average>,
     loader: Loader,
     validation: Option<Arc<Dataset>>,
-    loss: CrossEntropy,
-    teacher: Option<TeacherNetwork>,
+    objective: Objective,
     position: Position,
     saved: Instant,
 }
@@ -120,21 +120,13 @@ struct Made {
     photos: usize,
 }
 
-/// A network to learn from.
-struct TeacherNetwork {
-    program: Program,
-    arena: Option<Arena>,
-    distillation: Distillation,
-    /// From the student's pixels to the teacher's: a factor and a summand a channel.
-    pixels: [(f32, f32); 3],
-}
-
 impl Trainer {
     /// Begins in `folder`, from `start` where given (weights of the same network, the classifier's aside) or from fresh
     /// weights.
     ///
     /// # Errors
-    /// A recipe that fits no network, a teacher that cannot be opened or has other classes, an input too small.
+    /// A recipe that fits no network or not the photos' labels, a teacher that cannot be opened or has other classes, an
+    /// input too small.
     pub fn new(
         recipe: Recipe,
         dataset: Arc<Dataset>,
@@ -144,8 +136,9 @@ impl Trainer {
         start: Option<(Params, f32)>,
     ) -> Result<Trainer, Error> {
         recipe.check()?;
-        if recipe.loss != LossKind::CrossEntropy {
-            return Err(mobilenet_net::Error::Config("loss: the trainer knows cross_entropy only".into()).into());
+        let objective = Objective::new(&recipe, &dataset)?;
+        if let (Some(photos), LossKind::CrossEntropy) = (&validation, recipe.loss) {
+            expect_classes(photos)?;
         }
         let table = match recipe.dropout {
             Some(rate) => Table { dropout: rate as f32, ..arch::find(&recipe.model)? },
@@ -170,11 +163,8 @@ impl Trainer {
         optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));
         let accumulator = (recipe.accumulate > 1).then(|| Accumulator::new(program.gradients()));
         let average = average(&recipe, &program);
-        let weights = (recipe.class_weights == ClassWeights::Balanced).then(|| balanced_weights(&counts(&dataset)));
-        let teacher = recipe.teacher.as_ref().map(|t| TeacherNetwork::open(t, &recipe, spec.classes)).transpose()?;
         let loader = Loader::new(dataset.clone(), recipe.training_photos());
         let trainer = Trainer {
-            loss: CrossEntropy { smoothing: recipe.label_smoothing as f32, weights },
             position: Position { seed: recipe.seed, ..Position::default() },
             network: Network { table, spec },
             classes: dataset.classes().to_vec(),
@@ -190,7 +180,7 @@ impl Trainer {
             average,
             loader,
             validation,
-            teacher,
+            objective,
         };
         // What does not fit fails before anything is done.
         trainer.program.graph().infer(trainer.recipe.batch, trainer.recipe.resolution, trainer.recipe.resolution)?;
@@ -282,7 +272,7 @@ impl Trainer {
             self.position.step_in_epoch = 0;
             self.expect_numbers()?;
             let validation = self.evaluate()?;
-            self.position.best = validation.map(|v| v.top1).into_iter().chain(self.position.best).reduce(f64::max);
+            self.position.best = validation.map(|v| v.score()).into_iter().chain(self.position.best).reduce(f64::max);
             self.save()?;
             let training_loss = losses.0 / losses.1.max(1) as f64;
             let seconds = begin.elapsed().as_secs_f64();
@@ -361,9 +351,8 @@ impl Trainer {
         let dropout = Some(self.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ batches);
         self.program.forward(&mut arena, Forward { statistics, dropout });
 
-        let logits = arena.result().to_vec();
-        let classes = self.classes.len();
-        let loss = self.loss(batch, &logits, classes, arena.result_gradient_mut())?;
+        let (logits, gradient) = arena.result_and_gradient_mut();
+        let loss = self.objective.run(batch, logits, gradient, &self.pool)?;
         if !loss.is_finite() {
             return Err(self.not_a_number(self.runaway().unwrap_or_else(|| "the loss".into())));
         }
@@ -389,25 +378,6 @@ impl Trainer {
         self.learned = 0;
         self.position.step_in_epoch += 1;
         self.position.step += 1;
-    }
-
-    /// The loss, and its gradient by the logits.
-    fn loss(&mut self, batch: &Batch, logits: &[f32], classes: usize, gradient: &mut [f32]) -> Result<f64, Error> {
-        let loss = match &batch.mixed {
-            None => {
-                let targets: Vec<usize> = batch.targets.iter().map(|&t| t as usize).collect();
-                self.loss.run(logits, classes, Targets::Classes(&targets), gradient)
-            }
-            Some(mixed) => {
-                let pair = |((&a, &b), &share): ((&u32, &u32), &f32)| (a as usize, b as usize, share);
-                let pairs: Vec<_> = batch.targets.iter().zip(&mixed.others).zip(&mixed.shares).map(pair).collect();
-                self.loss.run(logits, classes, Targets::Pairs(&pairs), gradient)
-            }
-        };
-        let Some(teacher) = &mut self.teacher else { return Ok(loss) };
-        let distillation = teacher.distillation;
-        let word = teacher.logits(batch, &self.pool)?;
-        Ok(distillation.mix(logits, word, classes, loss, gradient))
     }
 
     /// The first tensor that holds something else than numbers.
@@ -436,7 +406,8 @@ impl Trainer {
         Params { tensors: parameters.map(named).collect(), ..Params::default() }
     }
 
-    /// Figures of the weights that count on the validation photos, where there are any.
+    /// Figures of the weights that count on the validation photos, where there are any: by labels where the network learns
+    /// from photos of any number of labels.
     ///
     /// # Errors
     /// Where none of them can be read.
@@ -444,7 +415,10 @@ impl Trainer {
         let Some(dataset) = &self.validation else { return Ok(None) };
         let options = Options { isa: Isa::detect(), ..Options::default() };
         let program = Program::compile(self.program.graph(), self.params(), &options)?;
-        Ok(Some(evaluate(&program, dataset, self.recipe.evaluation_photos(), &self.pool)?))
+        let photos = self.recipe.evaluation_photos();
+        let has_labels = self.loader.dataset().has_labels() || dataset.has_labels();
+        let by_labels = has_labels && self.recipe.loss == LossKind::Binary;
+        Ok(Some(evaluate::of(&program, dataset, by_labels, photos, &self.pool)?))
     }
 
     /// Writes a checkpoint, and the network as a file that runs.
@@ -468,47 +442,17 @@ impl Trainer {
         checkpoint.save(&self.folder)?;
         let Network { table, spec } = &self.network;
         let path = self.folder.join(MODEL);
-        model_file::save(&path, self.params(), table, spec, &self.preprocessing(), &self.classes)?;
+        let outputs = match self.recipe.loss {
+            LossKind::CrossEntropy => Outputs::Exclusive,
+            LossKind::Binary => Outputs::Independent,
+        };
+        model_file::save(&path, self.params(), table, spec, &self.preprocessing(), &self.classes, outputs)?;
         self.saved = Instant::now();
         Ok(())
     }
 
     fn preprocessing(&self) -> Preprocessing {
         self.recipe.preprocessing()
-    }
-}
-
-impl TeacherNetwork {
-    fn open(recipe: &crate::recipe::Teacher, student: &Recipe, classes: usize) -> Result<TeacherNetwork, Error> {
-        let loaded = mobilenet_net::load(&recipe.weights, &Default::default())?;
-        let has = loaded.recognised.spec.classes;
-        if has != classes {
-            let reason = format!("the teacher has {has} classes, and the data {classes}");
-            return Err(mobilenet_net::Error::format(Path::new(&recipe.weights), reason).into());
-        }
-        let (own, theirs) = (student.preprocessing(), loaded.recognised.preprocessing);
-        let pixels = [0, 1, 2].map(|c| {
-            let factor = own.std[c] / theirs.std[c];
-            (factor, (own.mean[c] - theirs.mean[c]) / theirs.std[c])
-        });
-        let program = Program::compile(&loaded.graph, loaded.params, &Options::default())?;
-        let distillation = Distillation { temperature: recipe.temperature as f32, mix: recipe.mix as f32 };
-        Ok(TeacherNetwork { program, arena: None, distillation, pixels })
-    }
-
-    fn logits(&mut self, batch: &Batch, pool: &Arc<Pool>) -> Result<&[f32], Error> {
-        let [h, w] = batch.size;
-        if self.arena.as_ref().is_none_or(|a| a.input_shape().n != batch.len()) {
-            self.arena = Some(self.program.arena(batch.len(), h, w, pool)?);
-        }
-        let Some(arena) = &mut self.arena else { unreachable!("made above") };
-        let planes = arena.input_mut().chunks_exact_mut(h * w).zip(batch.images.chunks_exact(h * w));
-        for (plane, (to, from)) in planes.enumerate() {
-            let (factor, summand) = self.pixels[plane % 3];
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor + summand);
-        }
-        self.program.run(arena);
-        Ok(arena.output("logits").unwrap_or_default())
     }
 }
 
@@ -525,15 +469,4 @@ fn take_over(params: &mut Params, mut start: Params) {
 fn average(recipe: &Recipe, program: &TrainProgram) -> Option<Average> {
     let values = || program.values().iter().map(Vec::as_slice);
     recipe.average.map(|decay| Average::new(decay, recipe.average_warmup, program.parameters(), values()))
-}
-
-/// Photos of each class.
-fn counts(dataset: &Dataset) -> Vec<usize> {
-    let mut counts = vec![0; dataset.classes().len()];
-    for item in dataset.items() {
-        if let mobilenet_data::Target::Class(class) = item.target {
-            counts[class as usize] += 1;
-        }
-    }
-    counts
 }

@@ -72,7 +72,7 @@ fn steps_are_those_of_a_loop_by_hand() {
             let mut arena = program.arena(batch.len(), 16, 16, &Arc::new(Pool::new(1))).unwrap();
             arena.input_mut().copy_from_slice(&batch.images);
             program.forward(&mut arena, Forward { statistics, dropout: None });
-            let targets: Vec<usize> = batch.targets.iter().map(|&t| t as usize).collect();
+            let targets: Vec<usize> = batch.targets.iter().map(|t| t.labels()[0] as usize).collect();
             let logits = arena.result().to_vec();
             CrossEntropy::default().run(&logits, 3, Targets::Classes(&targets), arena.result_gradient_mut());
             program.backward(&mut arena);

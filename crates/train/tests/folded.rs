@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mobilenet_data::{Batch, Dataset, Loader, LoaderOptions};
+use mobilenet_data::{Batch, Dataset, Loader, LoaderOptions, Target};
 use mobilenet_kernels::Pool;
 use mobilenet_net::arch::{self, Spec};
 use mobilenet_net::graph::{Graph, Op, Role};
@@ -56,7 +56,7 @@ fn logits(graph: &Graph, params: &Params, batch: &Batch) -> Vec<f32> {
 /// Batches of one class, of random pixels.
 fn batch(n: usize, side: usize, state: &mut u64) -> Batch {
     let images = random(n * 3 * side * side, state);
-    Batch { images, size: [side; 2], targets: vec![0; n], ..Batch::default() }
+    Batch { images, size: [side; 2], targets: vec![Target::Class(0); n], ..Batch::default() }
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn step(graph: &Graph, params: &Params, batches: &[Batch], arena: &mut Option<Tr
         let mut optimizer = Optimizer::new(OptimizerKind::Sgd, settings, program.parameters(), graph);
         let arena = arena.get_or_insert_with(|| program.arena(batch.len(), 224, 224, &pool).unwrap());
         arena.input_mut().copy_from_slice(&batch.images);
-        let targets: Vec<usize> = batch.targets.iter().map(|&t| t as usize).collect();
+        let targets: Vec<usize> = batch.targets.iter().map(|t| t.labels()[0] as usize).collect();
         let count = |logits: &[f32]| {
             logits.chunks(1000).zip(&targets).filter(|(row, target)| top_k(row, 1)[0].0 == **target).count()
         };

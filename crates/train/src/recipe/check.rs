@@ -47,7 +47,6 @@ impl Recipe {
     pub fn check(&self) -> Result<(), Error> {
         self.check_bounds()?;
         let refuse = |text: String| Err(Error::Config(text));
-        let a = &self.augmentation;
         if self.schedule.warmup > self.epochs {
             let (warmup, epochs) = (self.schedule.warmup, self.epochs);
             return refuse(format!("schedule.warmup is {warmup} epochs, and epochs is {epochs}"));
@@ -56,15 +55,8 @@ impl Recipe {
         if o.kind == OptimizerKind::Sgd && o.nesterov && o.momentum == 0.0 {
             return refuse("optimizer.nesterov needs optimizer.momentum above 0".into());
         }
-        if self.loss == LossKind::Binary {
-            let mixes = [("mixup", a.mixup), ("cutmix", a.cutmix)].map(|(key, x)| (format!("augmentation.{key}"), x));
-            let smooth = ("label_smoothing".to_owned(), self.label_smoothing);
-            if let Some((key, _)) = mixes.into_iter().chain([smooth]).find(|(_, value)| *value != 0.0) {
-                return refuse(format!("{key} belongs to loss = \"cross_entropy\"; set it to 0"));
-            }
-            if self.teacher.is_some() {
-                return refuse("teacher belongs to loss = \"cross_entropy\"".into());
-            }
+        if self.loss == LossKind::Binary && self.teacher.is_some() {
+            return refuse("teacher belongs to loss = \"cross_entropy\"".into());
         }
         if self.teacher.as_ref().is_some_and(|teacher| teacher.weights.is_empty()) {
             return refuse("teacher.weights is missing: give the teacher's weights file".into());

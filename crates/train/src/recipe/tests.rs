@@ -138,11 +138,7 @@ fn wrong_settings_are_refused_by_name_and_change_nothing() {
 fn contradictions_and_misspelt_keys_of_a_file_are_named() {
     let cases = [
         ("epochs = 3\nschedule.warmup = 5", "schedule.warmup is 5 epochs, and epochs is 3"),
-        (
-            "loss = \"binary\"\nlabel_smoothing = 0.1",
-            "label_smoothing belongs to loss = \"cross_entropy\"; set it to 0",
-        ),
-        ("loss = \"binary\"\naugmentation.mixup = 0.2", "augmentation.mixup belongs to loss = \"cross_entropy\""),
+        ("loss = \"binary\"\n[teacher]\nweights = \"x\"", "teacher belongs to loss = \"cross_entropy\""),
         ("optimizer = { momentum = 0, nesterov = true }", "optimizer.nesterov needs optimizer.momentum above 0"),
         ("[teacher]\nmix = 0.5", "teacher.weights is missing: give the teacher's weights file"),
         ("epohcs = 3", "unknown field `epohcs`"),
