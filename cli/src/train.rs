@@ -10,9 +10,9 @@ use clap::Args;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use mobilenet::Params;
 use mobilenet::data::{Dataset, Splits};
+use mobilenet::train::Recipe;
 use mobilenet::train::checkpoint::NEWEST;
 use mobilenet::train::trainer::{Control, Ended, Event, MODEL, Trainer};
-use mobilenet::train::Recipe;
 
 use crate::args::RunArgs;
 use crate::failure::Failure;

@@ -38,8 +38,12 @@ pub struct Recipe {
     pub width_rule: WidthRule,
     /// 32, 16 or 8: for small photos, early layers keep their size.
     pub total_stride: usize,
-    /// Height and width of the photos in training, in pixels.
+    /// Height and width of the photos, in pixels.
     pub resolution: usize,
+    /// Other sizes in training, pairs of an epoch and the pixels from there on, as in `[[0, 128], [20, 160]]`: small photos
+    /// first are faster (progressive resizing, arXiv 2104.00298 §4.2), smaller ones throughout fit random crops better
+    /// (arXiv 1906.06423). Evaluation is at `resolution`.
+    pub resolutions: Vec<[usize; 2]>,
     /// Photos of a step that are worked on together.
     pub batch: usize,
     /// Batches whose gradients are averaged before the weights move, every photo counting the same. Batch norm's running

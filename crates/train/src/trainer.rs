@@ -99,7 +99,7 @@ pub struct Trainer {
     folder: PathBuf,
     pool: Arc<Pool>,
     program: TrainProgram,
-    arena: Option<(usize, TrainArena)>,
+    arena: Option<([usize; 3], TrainArena)>,
     optimizer: Optimizer,
     /// Where a step has several batches.
     accumulator: Option<Accumulator>,
@@ -163,7 +163,7 @@ impl Trainer {
         optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));
         let accumulator = (recipe.accumulate > 1).then(|| Accumulator::new(program.gradients()));
         let average = average(&recipe, &program);
-        let loader = Loader::new(dataset.clone(), recipe.training_photos());
+        let loader = Loader::new(dataset.clone(), recipe.training_photos(0));
         let trainer = Trainer {
             position: Position { seed: recipe.seed, ..Position::default() },
             network: Network { table, spec },
@@ -183,7 +183,10 @@ impl Trainer {
             objective,
         };
         // What does not fit fails before anything is done.
-        trainer.program.graph().infer(trainer.recipe.batch, trainer.recipe.resolution, trainer.recipe.resolution)?;
+        let Recipe { batch, resolution, resolutions, .. } = &trainer.recipe;
+        for side in resolutions.iter().map(|[_, side]| side).chain([resolution]) {
+            trainer.program.graph().infer(*batch, *side, *side)?;
+        }
         Ok(trainer)
     }
 
@@ -245,6 +248,7 @@ impl Trainer {
         // An epoch that was stopped after its last step is still to be evaluated.
         while self.position.step < all_steps || self.position.step_in_epoch > 0 {
             let epoch = self.position.epoch;
+            self.loader.set_options(self.recipe.training_photos(epoch));
             let done = self.position.step_in_epoch as usize * self.recipe.accumulate;
             let mut batches = self.loader.epoch(epoch, done);
             let mut losses = (0.0, 0usize);
@@ -338,9 +342,10 @@ impl Trainer {
     pub fn learn(&mut self, batch: &Batch) -> Result<f64, Error> {
         let n = batch.len();
         let [h, w] = batch.size;
-        let mut arena = match self.arena.take() {
-            Some((images, arena)) if images == n => arena,
-            _ => self.program.arena(n, h, w, &self.pool)?,
+        // An arena of another size gives its memory back first.
+        let mut arena = match self.arena.take().filter(|(size, _)| *size == [n, h, w]) {
+            Some((_, arena)) => arena,
+            None => self.program.arena(n, h, w, &self.pool)?,
         };
         arena.input_mut().copy_from_slice(&batch.images);
         let statistics = match self.recipe.bn_statistics {
@@ -361,7 +366,7 @@ impl Trainer {
             accumulator.add(self.program.gradients(), n);
         }
         self.learned += 1;
-        self.arena = Some((n, arena));
+        self.arena = Some(([n, h, w], arena));
         Ok(loss)
     }
 

@@ -51,6 +51,9 @@ impl Recipe {
             let (warmup, epochs) = (self.schedule.warmup, self.epochs);
             return refuse(format!("schedule.warmup is {warmup} epochs, and epochs is {epochs}"));
         }
+        if let Some([epoch, _]) = self.resolutions.last().filter(|[epoch, _]| *epoch as f64 >= self.epochs) {
+            return refuse(format!("resolutions begin with epoch {epoch}, and epochs is {}", self.epochs));
+        }
         let o = &self.optimizer;
         if o.kind == OptimizerKind::Sgd && o.nesterov && o.momentum == 0.0 {
             return refuse("optimizer.nesterov needs optimizer.momentum above 0".into());
@@ -81,6 +84,9 @@ impl Recipe {
             if low > high {
                 return Err(Error::Config(format!("{key} is [{low}, {high}]; give the smaller number first")));
             }
+        }
+        if self.resolutions.windows(2).any(|pair| pair[0][0] >= pair[1][0]) {
+            return Err(Error::Config("resolutions must be pairs of an epoch and pixels, earlier epochs first".into()));
         }
         if ![32, 16, 8].contains(&self.total_stride) {
             return Err(Error::Config(format!("total_stride is {}; give 32, 16 or 8", self.total_stride)));
@@ -134,6 +140,7 @@ impl Recipe {
             ("teacher.mix", self.teacher.as_ref().map(|t| t.mix), UpTo(1.0)),
         ];
         numbers.extend(optional.into_iter().filter_map(|(key, value, range)| Some((key, value?, range))));
+        numbers.extend(self.resolutions.iter().map(|r| ("resolutions", r[1] as f64, Positive(8192.0))));
         numbers.extend(a.scale.map(|value| ("augmentation.scale", value, Positive(1.0))));
         numbers.extend(a.ratio.map(|value| ("augmentation.ratio", value, Positive(100.0))));
         numbers.extend(p.mean.map(|value| ("preprocessing.mean", value, UpTo(1.0))));

@@ -17,6 +17,7 @@ impl Default for Recipe {
             width_rule: WidthRule::TensorFlow,
             total_stride: 32,
             resolution: 224,
+            resolutions: Vec::new(),
             batch: 32,
             accumulate: 1,
             epochs: 30.0,
