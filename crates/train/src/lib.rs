@@ -18,6 +18,7 @@ pub mod optim;
 mod photos;
 pub mod program;
 pub mod recipe;
+pub mod reestimate;
 pub mod schedule;
 mod step;
 mod teacher;

@@ -45,6 +45,12 @@ impl Recipe {
         LoaderOptions::training(self.batch, self.seed, preprocessing, augment(&self.augmentation))
     }
 
+    /// Batches to estimate batch norm's statistics from: in random order, for a few photos should be of all classes, and
+    /// as evaluation sees them.
+    pub fn estimation_photos(&self) -> LoaderOptions {
+        LoaderOptions::training(self.batch, self.seed, self.preprocessing(), Augment::none())
+    }
+
     /// Batches to check with.
     pub fn evaluation_photos(&self) -> LoaderOptions {
         LoaderOptions::evaluation(self.batch, self.preprocessing())

@@ -77,6 +77,9 @@ pub struct Recipe {
     pub bn_momentum: f64,
     /// Which statistics batch norm normalises by.
     pub bn_statistics: BnStatistics,
+    /// Photos that batch norm's statistics are estimated from anew after the last epoch, as evaluation sees them, under the
+    /// weights that count; 0 keeps the running ones. See [`reestimate`](crate::reestimate).
+    pub bn_reestimate: usize,
     /// Parameters that are not trained, by the starts of their names, e.g. `stem`, `block1.`.
     pub freeze: Vec<String>,
     /// What every random choice follows from.

@@ -12,7 +12,7 @@ use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::arch::{self, Spec, Table};
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_net::recognise::Outputs;
-use mobilenet_net::{Graph, Params, Tensor, init};
+use mobilenet_net::{Graph, Params, init};
 use mobilenet_run::Program;
 use mobilenet_run::program::Options;
 use serde::Serialize;
@@ -29,6 +29,7 @@ use crate::objective::{Objective, expect_classes};
 use crate::optim::Optimizer;
 use crate::program::{Forward, Statistics, TrainOptions, TrainProgram};
 use crate::recipe::{BnStatistics, LossKind, Recipe};
+use crate::reestimate::reestimate;
 
 /// A checkpoint at least so often.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(120);
@@ -275,6 +276,9 @@ impl Trainer {
             self.position.epoch += 1;
             self.position.step_in_epoch = 0;
             self.expect_numbers()?;
+            if self.position.step >= all_steps {
+                self.reestimate()?;
+            }
             let validation = self.evaluate()?;
             self.position.best = validation.map(|v| v.score()).into_iter().chain(self.position.best).reduce(f64::max);
             self.save()?;
@@ -310,6 +314,24 @@ impl Trainer {
         }
         self.average = average(&self.recipe, &self.program);
         Ok(Some(photos))
+    }
+
+    /// Estimates batch norm's statistics under the weights that count, where the recipe wants it.
+    fn reestimate(&mut self) -> Result<(), Error> {
+        let batches = self.recipe.bn_reestimate.div_ceil(self.recipe.batch);
+        if batches == 0 {
+            return Ok(());
+        }
+        self.loader.set_options(self.recipe.estimation_photos());
+        let photos = self.loader.epoch(self.position.epoch, 0).take(batches);
+        let Some(average) = &mut self.average else {
+            reestimate(&mut self.program, photos, &self.pool)?;
+            return Ok(());
+        };
+        let mut averaged = TrainProgram::compile(self.program.graph(), &average.params(), TrainOptions::default())?;
+        reestimate(&mut averaged, photos, &self.pool)?;
+        average.set_statistics(averaged.values());
+        Ok(())
     }
 
     /// Steps of an epoch. The last one may be of fewer batches than the others.
@@ -403,12 +425,7 @@ impl Trainer {
 
     /// The weights that count: averaged where an average is kept.
     pub fn params(&self) -> Params {
-        let Some(average) = &self.average else { return self.program.params() };
-        let parameters = self.program.parameters().iter().zip(average.values());
-        let named = |(p, v): (&mobilenet_net::graph::Parameter, &Vec<f32>)| {
-            (p.name.clone(), Tensor::from_f32(&p.shape, v.clone()))
-        };
-        Params { tensors: parameters.map(named).collect(), ..Params::default() }
+        self.average.as_ref().map_or_else(|| self.program.params(), Average::params)
     }
 
     /// Figures of the weights that count on the validation photos, where there are any: by labels where the network learns

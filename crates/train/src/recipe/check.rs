@@ -4,7 +4,7 @@ use std::fmt;
 
 use mobilenet_net::Error;
 
-use super::{LossKind, Recipe};
+use super::{BnStatistics, LossKind, Recipe};
 use crate::optim::OptimizerKind;
 
 /// What a number may be.
@@ -61,6 +61,9 @@ impl Recipe {
         if self.loss == LossKind::Binary && self.teacher.is_some() {
             return refuse("teacher belongs to loss = \"cross_entropy\"".into());
         }
+        if self.bn_reestimate > 0 && self.bn_statistics == BnStatistics::Frozen {
+            return refuse("bn_reestimate changes what bn_statistics = \"frozen\" keeps; leave one of them out".into());
+        }
         if self.teacher.as_ref().is_some_and(|teacher| teacher.weights.is_empty()) {
             return refuse("teacher.weights is missing: give the teacher's weights file".into());
         }
@@ -114,6 +117,7 @@ impl Recipe {
             ("weight_decay", self.weight_decay, UpTo(1e3)),
             ("label_smoothing", self.label_smoothing, Below(1.0)),
             ("bn_momentum", self.bn_momentum, UpTo(1.0)),
+            ("bn_reestimate", self.bn_reestimate as f64, UpTo(1e9)),
             ("optimizer.momentum", o.momentum, Below(1.0)),
             ("schedule.warmup", s.warmup, UpTo(1e6)),
             ("schedule.warmup_from", s.warmup_from, UpTo(1.0)),

@@ -34,6 +34,7 @@ impl Default for Recipe {
             dropout: None,
             bn_momentum: 0.1,
             bn_statistics: BnStatistics::Batch,
+            bn_reestimate: 0,
             freeze: Vec::new(),
             seed: 0,
             optimizer: OptimizerRecipe::default(),

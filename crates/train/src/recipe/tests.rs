@@ -146,6 +146,10 @@ fn contradictions_and_misspelt_keys_of_a_file_are_named() {
         ("epochs = 3\nresolutions = [[0, 96], [3, 128]]", "resolutions begin with epoch 3, and epochs is 3"),
         ("epochs = 3\nschedule.warmup = 5", "schedule.warmup is 5 epochs, and epochs is 3"),
         ("loss = \"binary\"\n[teacher]\nweights = \"x\"", "teacher belongs to loss = \"cross_entropy\""),
+        (
+            "bn_reestimate = 64\nbn_statistics = \"frozen\"",
+            "bn_reestimate changes what bn_statistics = \"frozen\" keeps",
+        ),
         ("optimizer = { momentum = 0, nesterov = true }", "optimizer.nesterov needs optimizer.momentum above 0"),
         ("[teacher]\nmix = 0.5", "teacher.weights is missing: give the teacher's weights file"),
         ("epohcs = 3", "unknown field `epohcs`"),
