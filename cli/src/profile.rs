@@ -5,19 +5,21 @@ use std::path::PathBuf;
 use clap::Args;
 use mobilenet::run::measure::{self, KernelTime, StepTime};
 use mobilenet::run::{Options, picture};
+use mobilenet::train::{self, TrainOptions};
 use mobilenet::{Isa, Program};
 use serde::Serialize;
 
 use crate::args::{MAX_BATCH, Resolution, RunArgs, SpecArgs, seconds};
 use crate::failure::Failure;
-use crate::text::{Grid, Side, bar, thousands};
+use crate::text::{Grid, Side, bar};
 use crate::{files, print};
 
 const EXAMPLES: &str = "\
 Examples:
   mobilenet profile mobilenet_v3_small
   mobilenet profile mobilenet_v2 --width 0.5 --seconds 0.5 --svg profile.svg
-  mobilenet profile mobilenet_v1 --resolution 128 --threads 1 --seconds 0.5 --json";
+  mobilenet profile mobilenet_v1 --resolution 128 --threads 1 --seconds 0.5 --json
+  mobilenet profile mobilenet_v2 --train --width 0.35 --resolution 64 --batch 4 --seconds 0.5";
 
 /// Measure every step of a network against the processor's peak
 #[derive(Args)]
@@ -32,6 +34,9 @@ pub struct Profile {
     /// Size of the input: one number for a square, or HEIGHTxWIDTH [default: the weights' own, 224 without]
     #[arg(long, value_name = "SIZE")]
     resolution: Option<Resolution>,
+    /// Profile training: a step is forward, loss, backward and an update by SGD with momentum
+    #[arg(long, conflicts_with = "weights")]
+    train: bool,
     /// Images in a run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
@@ -59,11 +64,17 @@ impl Profile {
         network.graph.infer(batch, h, w)?;
         self.svg.as_deref().map_or(Ok(()), files::check)?;
         let isa = self.running.isa()?;
-        let params = network.take_params();
-        let program = Program::compile(&network.graph, params, &Options { isa, ..Options::default() })?;
-        let mut arena = program.arena(batch, h, w, &self.running.pool())?;
-        arena.input_mut().fill(0.5);
-        let profile = measure::profile(&program, &mut arena, self.seconds)?;
+        let pool = self.running.pool();
+        let profile = if self.train {
+            let options = TrainOptions { isa, ..TrainOptions::default() };
+            train::measure::Bench::new(&network.graph, options, [batch, h, w], &pool)?.profile(self.seconds)?
+        } else {
+            let params = network.take_params();
+            let program = Program::compile(&network.graph, params, &Options { isa, ..Options::default() })?;
+            let mut arena = program.arena(batch, h, w, &pool)?;
+            arena.input_mut().fill(0.5);
+            measure::profile(&program, &mut arena, self.seconds)?
+        };
         let report = Report::new(&network.table.name, [h, w], batch, isa, &profile);
         if let Some(path) = &self.svg {
             files::write(path, picture::svg(&profile, &report.heading()).as_bytes())?;
@@ -83,6 +94,10 @@ struct Report<'a> {
     instruction_set: &'static str,
     /// Of all threads together, measured on registers alone.
     peak_gflops: f64,
+    /// Of all threads together, copying from memory to memory.
+    memory_gbytes_per_second: f64,
+    /// Share of the steps' time in steps at 60 % of the peak or more.
+    time_above_60_percent: f64,
     /// Median of whole runs.
     run_microseconds: f64,
     /// Sum over the steps.
@@ -105,7 +120,9 @@ struct Line<'a> {
     multiply_adds: u64,
     gflops: f64,
     peak_share: f64,
-    output_bytes: u64,
+    /// Read and written.
+    bytes: u64,
+    gbytes_per_second: f64,
 }
 
 impl<'a> Report<'a> {
@@ -126,7 +143,8 @@ impl<'a> Report<'a> {
             multiply_adds: s.multiply_adds,
             gflops: s.gflops(),
             peak_share: 100.0 * s.gflops() / peak,
-            output_bytes: s.output_bytes,
+            bytes: s.bytes,
+            gbytes_per_second: s.gbytes_per_second(),
         };
         let kernel = |k: KernelTime| Line {
             name: None,
@@ -137,7 +155,8 @@ impl<'a> Report<'a> {
             multiply_adds: k.multiply_adds,
             gflops: k.gflops(),
             peak_share: 100.0 * k.gflops() / peak,
-            output_bytes: k.output_bytes,
+            bytes: k.bytes,
+            gbytes_per_second: k.gbytes_per_second(),
         };
         Report {
             model,
@@ -146,6 +165,8 @@ impl<'a> Report<'a> {
             threads: profile.threads,
             instruction_set: isa.name(),
             peak_gflops: peak,
+            memory_gbytes_per_second: profile.memory_gbytes_per_second,
+            time_above_60_percent: 100.0 * profile.time_above(0.6),
             run_microseconds: profile.total_microseconds,
             steps_microseconds: sum,
             steps: profile.steps.iter().map(step).collect(),
@@ -172,11 +193,14 @@ impl<'a> Report<'a> {
             "Multiply-adds on padding count, as in the papers, but need not be done: small maps may exceed the peak.";
         format!(
             "{}\n\n{steps}\n\n{kernels}\n\n{note}\n\n\
-             whole run {:.1} µs, sum of its steps {:.1} µs; the peak is {:.1} GFLOP/s",
+             whole run {:.1} µs, sum of its steps {:.1} µs, {:.1} % of it in steps at 60 % of the peak or more\n\
+             the peak is {:.1} GFLOP/s; memory is copied at {:.1} GB/s, read and written",
             self.heading(),
             self.run_microseconds,
             self.steps_microseconds,
+            self.time_above_60_percent,
             self.peak_gflops,
+            self.memory_gbytes_per_second,
         )
     }
 }
@@ -190,7 +214,7 @@ fn columns(first: &'static str, second: &'static str) -> [(&'static str, Side); 
         ("GFLOP/s", Side::Right),
         ("peak %", Side::Right),
         ("of the peak", Side::Left),
-        ("bytes out", Side::Right),
+        ("GB/s", Side::Right),
     ]
 }
 
@@ -206,7 +230,7 @@ impl Line<'_> {
             rate(self.gflops),
             rate(self.peak_share),
             bar(self.peak_share),
-            thousands(self.output_bytes),
+            format!("{:.1}", self.gbytes_per_second),
         ]
     }
 }

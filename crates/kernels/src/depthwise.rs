@@ -9,6 +9,7 @@ use crate::cpu::Isa;
 use crate::epilogue::{Activation, finish};
 use crate::isa::{Lanes, Tier};
 use crate::layout::{LANES, blocks, volume};
+use crate::norm::{self, MOMENTS};
 use crate::pack;
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
@@ -40,6 +41,9 @@ pub struct Call<'a> {
     /// Where sums over the output's pixels go, for squeeze-and-excite: [`Depthwise::sums`] values,
     /// `[image][block][shard][16]`.
     pub sums: Option<&'a mut [f32]>,
+    /// Where moments of the output go, for batch norm: `[image][block][value][16]` with the values of
+    /// [`Sum::Moments`](crate::norm::Sum::Moments).
+    pub moments: Option<&'a mut [f32]>,
     /// Applied to the input on its way in.
     pub prologue: Prologue<'a>,
     /// At least [`Depthwise::scratch`] values; untouched where the prologue does nothing.
@@ -119,7 +123,7 @@ impl Depthwise {
     /// # Panics
     /// Where a buffer's length does not fit.
     pub fn run(&self, pool: &Pool, call: Call) {
-        let Call { images, geometry, x, y, residual, sums, prologue, scratch } = call;
+        let Call { images, geometry, x, y, residual, sums, moments, prologue, scratch } = call;
         geometry.check();
         let [x_len, y_len] = geometry.pixels().map(|pixels| volume(&[pixels, LANES]));
         let count = blocks(self.channels);
@@ -142,8 +146,10 @@ impl Depthwise {
             None => wanted(pool, images * count * y_len * taps).div_ceil(images * count).min(geometry.output[0]),
         };
         let alone = wanted(pool, images * count * y_len * taps) == 1;
+        let moments_len = volume(&[images, count, MOMENTS, LANES]);
+        assert!(moments.as_ref().is_none_or(|m| m.len() == moments_len), "moments of every plane");
         let y = Shared::new(y);
-        let sums = sums.map(Shared::new);
+        let (sums, moments) = (sums.map(Shared::new), moments.map(Shared::new));
         let (scratch, strip) = (Shared::new(scratch), self.strip(&geometry));
         let tasks = images * count * parts;
         let one = |task: usize, slot: usize| {
@@ -166,7 +172,56 @@ impl Depthwise {
             // checked above; tasks differ in plane or rows, so each writes its own rows of `y` and its own sums.
             unsafe { (self.tier.depthwise)(&task) }
         };
-        if alone { (0..tasks).for_each(|task| one(task, 0)) } else { for_each(pool, tasks, one) }
+        let Some(moments) = moments else {
+            return if alone { (0..tasks).for_each(|task| one(task, 0)) } else { for_each(pool, tasks, one) };
+        };
+        // A plane's moments are taken while it lies in the cache.
+        let plane = |plane: usize, slot: usize| {
+            (0..parts).for_each(|part| one(plane * parts + part, slot));
+            let (y, sums) = (y.at(plane * y_len), moments.at(plane * MOMENTS * LANES));
+            // SAFETY: as above; every plane has moments of its own.
+            unsafe { (self.tier.plane)(&norm::Task::moments(y, geometry.pixels()[1], sums, false)) }
+        };
+        if alone { (0..images * count).for_each(|i| plane(i, 0)) } else { for_each(pool, images * count, plane) }
+    }
+
+    /// Whether the layer has so many channels and such a window.
+    pub(crate) fn fits(&self, channels: usize, geometry: &Geometry) -> bool {
+        (self.channels, self.kernel) == (channels, geometry.kernel)
+    }
+
+    /// The packed weights of `block`.
+    pub(crate) fn weights(&self, block: usize) -> *const f32 {
+        self.weights[block * self.kernel[0] * self.kernel[1] * LANES..].as_ptr()
+    }
+
+    /// All rows of one plane of `block`, without prologue, from `x` to `y`; `residual` is added unless null.
+    ///
+    /// # Safety
+    /// Both are planes of `geometry`, and so is `residual`.
+    pub(crate) unsafe fn plane(
+        &self,
+        geometry: Geometry,
+        block: usize,
+        x: *const f32,
+        y: *mut f32,
+        residual: *const f32,
+    ) {
+        let task = Task {
+            geometry,
+            rows: 0..geometry.output[0],
+            x,
+            weights: self.weights(block),
+            bias: self.bias[block * LANES..].as_ptr(),
+            y,
+            residual,
+            sums: std::ptr::null_mut(),
+            activation: self.activation,
+            prologue: None,
+            scratch: std::ptr::null_mut(),
+        };
+        // SAFETY: the tier was handed out by detection; the rest is the caller's.
+        unsafe { (self.tier.depthwise)(&task) }
     }
 }
 

@@ -15,8 +15,8 @@ use crate::split::{Shared, for_each, piece, wanted};
 /// What is added up over a plane's pixels.
 #[derive(Clone, Copy)]
 pub enum Sum<'a> {
-    /// x − k and (x − k)², and k: three values a lane. k is the plane's first pixel, so that a mean far from zero does not
-    /// swallow the variance.
+    /// x − k and (x − k)², then k and the number of pixels: [`MOMENTS`] values a lane. k is the plane's first pixel, so that
+    /// a mean far from zero does not swallow the variance.
     Moments,
     /// prologue(x): one value a lane, for pooling.
     Value(Prologue<'a>),
@@ -48,11 +48,16 @@ pub enum Map<'a> {
     Through(Backward<'a>),
 }
 
+/// Values a lane of [`Sum::Moments`].
+pub const MOMENTS: usize = 4;
+/// Values a lane of [`Sum::Backward`].
+pub const BACKWARD: usize = 2;
+
 /// Values that [`sum`] gives for each lane.
 fn values(sum: &Sum) -> usize {
     match sum {
-        Sum::Moments => 3,
-        Sum::Backward(..) => 2,
+        Sum::Moments => MOMENTS,
+        Sum::Backward(..) => BACKWARD,
         Sum::Value(_) | Sum::GateGradient(..) => 1,
     }
 }
@@ -129,13 +134,19 @@ fn planes(isa: Isa, pool: &Pool, dims: Dims, p: Planes, y: &mut [f32]) {
                 factors: p.factors.map(|f| f.map_or(std::ptr::null(), |f| lane(f, 0))),
                 y: y.at(i * p.per_plane),
                 pixels: dims.pixels(),
-                used: if block + 1 == count { dims.c - block * LANES } else { LANES },
+                used: used(dims.c, block),
+                is_added: false,
             };
             // SAFETY: the tier was handed out by detection; all pointers lie in buffers whose lengths were checked, and
             // each plane writes its own part of `y`.
             unsafe { (tier.plane)(&task) }
         }
     });
+}
+
+/// Lanes of `block` that are channels.
+fn used(channels: usize, block: usize) -> usize {
+    LANES.min(channels - block * LANES)
 }
 
 #[derive(Clone, Copy)]
@@ -163,6 +174,116 @@ pub(crate) struct Task {
     pixels: usize,
     /// Lanes that are channels; the others stay zero whatever the activation makes of zero.
     used: usize,
+    /// Whether sums are added to those at `y`: a plane strip by strip.
+    is_added: bool,
+}
+
+impl Task {
+    /// [`Sum::Moments`] of `pixels` pixels at `x`, added to those of the plane's earlier pixels where `is_added`.
+    pub fn moments(x: *const f32, pixels: usize, y: *mut f32, is_added: bool) -> Task {
+        let (null, used) = (std::ptr::null(), LANES);
+        let prologue = Prologue::default().at(0, 0);
+        Task {
+            kind: Kind::Moments,
+            prologue,
+            x,
+            other: null,
+            spread: null,
+            factors: [null; 3],
+            y,
+            pixels,
+            used,
+            is_added,
+        }
+    }
+
+    /// A prologue, from `block` on, for `pixels` pixels from `x` to `y`.
+    pub fn forward(prologue: &Lanewise, block: usize, x: *const f32, y: *mut f32, pixels: usize) -> Task {
+        let (null, used) = (std::ptr::null(), LANES);
+        let (kind, prologue) = (Kind::Forward, prologue.from_block(block));
+        Task { kind, prologue, x, other: null, spread: null, factors: [null; 3], y, pixels, used, is_added: false }
+    }
+}
+
+/// The way back through what follows a layer, for one image: [`Map::Backward`], [`Map::Through`] or [`Sum::Backward`] of
+/// some pixels of some block at a time, for kernels that have the gradient in the cache.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    kind: Kind,
+    prologue: Lanewise,
+    x: *const f32,
+    gradient: *const f32,
+    spread: *const f32,
+    factors: [*const f32; 3],
+    channels: usize,
+    /// Values between blocks of `x` and of the gradient.
+    plane: usize,
+}
+
+impl Way {
+    /// The map of image `image`; `x` and the gradient are of `dims`, whose lengths the caller has [checked](check).
+    pub fn map(x: &[f32], back: &Backward, factors: Option<[&[f32]; 3]>, dims: Dims, image: usize) -> Way {
+        let null = std::ptr::null();
+        let factors = factors.map_or([null; 3], |f| f.map(<[f32]>::as_ptr));
+        let kind = if factors[0].is_null() { Kind::Through } else { Kind::Backward };
+        Way { kind, factors, ..Way::new(x, back, dims, image) }
+    }
+
+    /// The sums of image `image`, about `centre`.
+    pub fn sums(x: &[f32], back: &Backward, centre: &[f32], dims: Dims, image: usize) -> Way {
+        let null = std::ptr::null();
+        Way { kind: Kind::BackwardSums, factors: [centre.as_ptr(), null, null], ..Way::new(x, back, dims, image) }
+    }
+
+    fn new(x: &[f32], back: &Backward, dims: Dims, image: usize) -> Way {
+        let (lanes, plane) = (blocks(dims.c) * LANES, dims.pixels() * LANES);
+        let at = image * blocks(dims.c) * plane;
+        Way {
+            kind: Kind::Through,
+            prologue: back.prologue.at(image * lanes, 0),
+            x: x[at..].as_ptr(),
+            gradient: back.gradient.map_or(std::ptr::null(), |g| g[at..].as_ptr()),
+            spread: back.spread.map_or(std::ptr::null(), |s| s[image * lanes..].as_ptr()),
+            factors: [std::ptr::null(); 3],
+            channels: dims.c,
+            plane,
+        }
+    }
+
+    /// `pixels` pixels of `block` from `first` on. Sums are added to those at `y` where `is_added`.
+    pub fn task(&self, block: usize, first: usize, pixels: usize, y: *mut f32, is_added: bool) -> Task {
+        let lane = |p: *const f32| if p.is_null() { p } else { p.wrapping_add(block * LANES) };
+        let at = block * self.plane + first * LANES;
+        let pixel = |p: *const f32| if p.is_null() { p } else { p.wrapping_add(at) };
+        Task {
+            kind: self.kind,
+            prologue: self.prologue.from_block(block),
+            x: pixel(self.x),
+            other: pixel(self.gradient),
+            spread: lane(self.spread),
+            factors: self.factors.map(lane),
+            y,
+            pixels,
+            used: used(self.channels, block),
+            is_added,
+        }
+    }
+
+    /// The same with a gradient that lies elsewhere, laid out as `x`, from the image's first pixel on.
+    pub fn with_gradient(self, gradient: *const f32) -> Way {
+        Way { gradient, ..self }
+    }
+}
+
+/// # Panics
+/// Where a length does not fit tensors of `dims`.
+pub(crate) fn check(x: &[f32], back: &Backward, factors: &[&[f32]], dims: Dims) {
+    let lanes = blocks(dims.c) * LANES;
+    assert_eq!(x.len(), dims.blocked_len(), "the raw value of {dims:?}");
+    assert!(back.gradient.is_none_or(|g| g.len() == x.len()), "the gradient of {dims:?}");
+    assert!(back.spread.is_none_or(|s| s.len() == dims.n * lanes), "a spread value a lane of every image");
+    assert!(factors.iter().all(|f| f.len() == lanes), "one factor a lane");
+    back.prologue.check(dims.n, lanes);
 }
 
 /// Sums of `$n` values over the pixels. Four at once of each: a single sum would wait for its own last step. A macro, since
@@ -303,6 +424,15 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
         }
     }
 
+    /// A sum, beside or on top of what is there.
+    #[inline(always)]
+    unsafe fn add(&self, at: usize, v: L) {
+        unsafe {
+            let before = if self.t.is_added { L::load(self.t.y.add(at * LANES)) } else { L::splat(0.0) };
+            self.store(at, v.add(before));
+        }
+    }
+
     #[inline(always)]
     fn activated(&self, x: L) -> L {
         self.function.value(x.mul_add(self.f.scale, self.f.shift))
@@ -321,15 +451,16 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
         unsafe {
             match self.t.kind {
                 Kind::Moments => {
-                    let k = self.x(0);
+                    let k = if self.t.is_added { L::load(self.t.y.add(2 * LANES)) } else { self.x(0) };
                     let minus = k.mul(L::splat(-1.0));
                     let [s, q] = sums!(L, 2, pixels, |p| {
                         let v = self.x(p).add(minus);
                         [v, v.mul(v)]
                     });
-                    self.store(0, s);
-                    self.store(1, q);
+                    self.add(0, s);
+                    self.add(1, q);
                     self.store(2, k);
+                    self.add(3, L::splat(pixels as f32));
                 }
                 Kind::Value => {
                     let [s] = sums!(L, 1, pixels, |p| [self.activated(self.x(p))]);
@@ -346,8 +477,8 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
                         let d = self.back(p, v);
                         [d, d.mul(v.add(minus))]
                     });
-                    self.store(0, s);
-                    self.store(1, q);
+                    self.add(0, s);
+                    self.add(1, q);
                 }
                 Kind::Forward => {
                     for p in 0..pixels {

@@ -1,10 +1,13 @@
-//! What the processor can do at most: multiply-adds on registers alone. Shares of the peak are shares of this.
+//! What the processor can do at most: multiply-adds on registers alone, and copying from memory to memory. Shares of the
+//! peak are shares of these.
 
 use std::hint::black_box;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cpu::Isa;
 use crate::isa::{Lanes, Tier};
+use crate::pool::Pool;
 
 /// Multiply-adds per second and thread on `isa`, in units of 10⁹ · 2 (GFLOP/s): the best of several short runs, so that
 /// other programs disturb it little.
@@ -22,6 +25,28 @@ pub fn gflops(isa: Isa) -> f64 {
     let best = (0..RUNS).map(|_| run()).min().unwrap_or(Duration::MAX);
     let multiply_adds = STEPS * tier.tile_pixels * tier.panel_blocks * crate::layout::LANES;
     2.0 * multiply_adds as f64 / best.as_secs_f64() / 1e9
+}
+
+/// 10⁹ bytes a second that the threads of `pool` together read and write when they copy what no cache holds: the best of
+/// several runs.
+pub fn memory_gbytes_per_second(pool: &Pool) -> f64 {
+    const RUNS: usize = 5;
+    /// Of each buffer: several times the last cache of a desktop.
+    const LEN: usize = 32 << 20;
+    let threads = pool.threads();
+    let (from, mut to) = (vec![1f32; LEN], vec![0f32; LEN]);
+    let part = LEN.div_ceil(threads);
+    let parts: Vec<_> = to.chunks_mut(part).zip(from.chunks(part)).map(Mutex::new).collect();
+    let run = || {
+        let start = Instant::now();
+        pool.run(parts.len(), |i, _slot| {
+            let (to, from) = &mut *parts[i].lock().unwrap_or_else(PoisonError::into_inner);
+            to.copy_from_slice(from);
+        });
+        start.elapsed()
+    };
+    let best = (0..RUNS).map(|_| run()).min().unwrap_or(Duration::MAX);
+    2.0 * (LEN * size_of::<f32>()) as f64 / best.as_secs_f64() / 1e9
 }
 
 /// A number of steps of one multiply-add on every accumulator.

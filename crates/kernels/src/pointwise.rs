@@ -6,12 +6,13 @@
 
 use crate::cpu::Isa;
 use crate::epilogue::{Activation, finish};
-use crate::isa::Lanes;
+use crate::isa::{Lanes, Tier};
 use crate::layout::{LANES, blocked_len, blocks, volume};
+use crate::norm::{self, MOMENTS};
 use crate::pack::Matrix;
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
-use crate::split::{Shared, for_each, piece, wanted};
+use crate::split::{Shared, for_each, parts_for_sums, piece, wanted};
 
 /// Bytes of input that a task should work on: half of a small L2 cache.
 const TASK_BYTES: usize = 256 << 10;
@@ -35,8 +36,17 @@ pub struct Call<'a> {
     pub residual: Option<&'a [f32]>,
     /// Applied to the input on its way in.
     pub prologue: Prologue<'a>,
+    /// Where moments of the output go, for batch norm: [`Pointwise::moments`] values,
+    /// `[image][part][block][value][16]` with the values of [`Sum::Moments`](crate::norm::Sum::Moments).
+    pub moments: Option<&'a mut [f32]>,
     /// At least [`Pointwise::scratch`] values; untouched where the prologue does nothing.
     pub scratch: &'a mut [f32],
+}
+
+/// Parts of each image whose sums are kept apart: a number that follows from the sizes alone, so that the order of every
+/// sum is the same for any number of threads.
+pub fn parts(images: usize, pixels: usize) -> usize {
+    parts_for_sums(images, pixels)
 }
 
 impl Pointwise {
@@ -62,6 +72,11 @@ impl Pointwise {
         self.0.set_transposed(weights);
     }
 
+    /// Input and output channels.
+    pub fn channels(&self) -> [usize; 2] {
+        [self.0.inputs, self.0.outputs]
+    }
+
     /// Pixels of a strip behind the prologue.
     fn strip(&self) -> usize {
         let fit = STRIP_BYTES / (blocks(self.0.inputs) * LANES * size_of::<f32>());
@@ -73,12 +88,17 @@ impl Pointwise {
         threads * self.strip() * blocks(self.0.inputs) * LANES
     }
 
+    /// Values that the moments of `images` images take.
+    pub fn moments(&self, images: usize, pixels: usize) -> usize {
+        images * parts(images, pixels) * blocks(self.0.outputs) * MOMENTS * LANES
+    }
+
     /// Runs the layer.
     ///
     /// # Panics
     /// Where a buffer's length does not fit.
     pub fn run(&self, pool: &Pool, call: Call) {
-        let Call { images, pixels, x, y, residual, prologue, scratch } = call;
+        let Call { images, pixels, x, y, residual, prologue, moments, scratch } = call;
         let (x_image, y_image) = (blocked_len(1, self.0.inputs, pixels, 1), blocked_len(1, self.0.outputs, pixels, 1));
         let lens = (volume(&[images, x_image]), volume(&[images, y_image]));
         assert_eq!((x.len(), y.len()), lens, "pointwise buffers");
@@ -89,8 +109,12 @@ impl Pointwise {
         assert!(!has_prologue || scratch.len() >= self.scratch(pool.threads()), "scratch for every thread");
 
         let panel_count = blocks(self.0.outputs).div_ceil(self.0.tier.panel_blocks);
-        let (parts, groups) = self.cut(pool, images, pixels, panel_count);
-        let (y, scratch) = (Shared::new(y), Shared::new(scratch));
+        let (mut parts, groups) = self.cut(pool, images, pixels, panel_count);
+        if let Some(moments) = &moments {
+            parts = self::parts(images, pixels);
+            assert_eq!(moments.len(), self.moments(images, pixels), "moments of every part");
+        }
+        let (y, scratch, moments) = (Shared::new(y), Shared::new(scratch), moments.map(Shared::new));
         let slot_len = self.strip() * lanes;
         for_each(pool, images * parts * groups, |task, slot| {
             let (image, part, group) = (task / (parts * groups), task / groups % parts, task % groups);
@@ -98,8 +122,10 @@ impl Pointwise {
             let blocks_here = piece(blocks(self.0.outputs), self.0.tier.panel_blocks, groups, group);
             let y_at = image * y_image + (blocks_here.start * pixels + pixels_here.start) * LANES;
             let task = Task {
+                tier: self.0.tier,
                 x: x[image * x_image + pixels_here.start * LANES..].as_ptr(),
-                block: pixels * LANES,
+                x_block: pixels * LANES,
+                y_block: pixels * LANES,
                 panels: self.0.panels[blocks_here.start * LANES * self.0.inputs..].as_ptr(),
                 bias: self.0.bias[blocks_here.start * LANES..].as_ptr(),
                 y: y.at(y_at),
@@ -111,10 +137,13 @@ impl Pointwise {
                 prologue: has_prologue.then(|| prologue.at(image * lanes, 0)),
                 scratch: scratch.at(slot * slot_len),
                 strip: self.strip(),
+                moments: moments.map_or(std::ptr::null_mut(), |m| {
+                    m.at(((image * parts + part) * blocks(self.0.outputs) + blocks_here.start) * MOMENTS * LANES)
+                }),
             };
             // SAFETY: the tier was handed out by detection. All pointers lie in buffers whose lengths were checked
-            // above; tasks differ in image, pixels or blocks, so each writes its own part of `y`, and each slot its own
-            // part of `scratch`.
+            // above; tasks differ in image, pixels or blocks, so each writes its own part of `y` and its own moments, and
+            // each slot its own part of `scratch`.
             unsafe { (self.0.tier.pointwise)(&task) }
         });
     }
@@ -138,9 +167,11 @@ impl Pointwise {
 
 /// Some pixels × some panels of one image.
 pub(crate) struct Task {
+    tier: &'static Tier,
     x: *const f32,
-    /// Distance between blocks, in input and output.
-    block: usize,
+    /// Distance between the input's blocks, and between the output's.
+    x_block: usize,
+    y_block: usize,
     panels: *const f32,
     bias: *const f32,
     y: *mut f32,
@@ -152,24 +183,68 @@ pub(crate) struct Task {
     prologue: Option<Lanewise>,
     scratch: *mut f32,
     strip: usize,
+    /// Moments of the task's blocks; null where none are wanted.
+    moments: *mut f32,
+}
+
+impl Task {
+    /// All blocks of `pixels` pixels from `x` to `y`, blocks `x_block` and `y_block` apart; `residual` lies as `y` does and
+    /// is added unless null.
+    pub fn strip(
+        layer: &Pointwise,
+        [x_block, y_block]: [usize; 2],
+        x: *const f32,
+        y: *mut f32,
+        residual: *const f32,
+        pixels: usize,
+    ) -> Task {
+        let Matrix { tier, inputs, outputs, activation, .. } = layer.0;
+        Task {
+            tier,
+            x,
+            x_block,
+            y_block,
+            panels: layer.0.panels.as_ptr(),
+            bias: layer.0.bias.as_ptr(),
+            y,
+            residual,
+            inputs,
+            pixels,
+            blocks: blocks(outputs),
+            activation,
+            prologue: None,
+            scratch: std::ptr::null_mut(),
+            strip: 0,
+            moments: std::ptr::null_mut(),
+        }
+    }
 }
 
 /// # Safety
 /// The task's pointers cover its pixels and blocks.
 #[inline(always)]
 pub(crate) unsafe fn task<L: Lanes, const P: usize, const B: usize>(t: &Task) {
-    // SAFETY: the caller's, passed on to parts of the task.
-    unsafe {
-        let Some(prologue) = t.prologue else {
-            return panels::<L, P, B>(t, t.x, t.block, 0, t.pixels);
-        };
-        for first in (0..t.pixels).step_by(t.strip) {
-            let count = t.strip.min(t.pixels - first);
-            for block in 0..blocks(t.inputs) {
-                let strip = t.scratch.add(block * t.strip * LANES);
-                prologue.fill::<L>(block, t.x.add(block * t.block + first * LANES), strip, count);
+    // Strips keep what goes in and what comes out in the caches while something else is done with it.
+    let strip = if t.prologue.is_some() || !t.moments.is_null() { t.strip } else { t.pixels.max(1) };
+    for first in (0..t.pixels).step_by(strip) {
+        let count = strip.min(t.pixels - first);
+        // SAFETY: the caller's, passed on to parts of the task.
+        unsafe {
+            let (mut x, mut x_block) = (t.x.add(first * LANES), t.x_block);
+            if let Some(prologue) = t.prologue {
+                for block in 0..blocks(t.inputs) {
+                    prologue.fill::<L>(block, x.add(block * t.x_block), t.scratch.add(block * strip * LANES), count);
+                }
+                (x, x_block) = (t.scratch, strip * LANES);
             }
-            panels::<L, P, B>(t, t.scratch, t.strip * LANES, first, count);
+            panels::<L, P, B>(t, x, x_block, first, count);
+            if !t.moments.is_null() {
+                for block in 0..t.blocks {
+                    let y = t.y.add(block * t.y_block + first * LANES);
+                    let sums = t.moments.add(block * MOMENTS * LANES);
+                    (t.tier.plane)(&norm::Task::moments(y, count, sums, first > 0));
+                }
+            }
         }
     }
 }
@@ -245,8 +320,8 @@ unsafe fn product<L: Lanes, const P: usize, const B: usize>(t: &Task, tile: Tile
             x = x.add(tile.x_block);
             left -= lanes;
         }
-        let at = tile.block * t.block + tile.pixel * LANES;
+        let at = tile.block * t.y_block + tile.pixel * LANES;
         let residual = if t.residual.is_null() { t.residual } else { t.residual.add(at) };
-        finish(&acc, t.activation, residual, t.y.add(at), t.block);
+        finish(&acc, t.activation, residual, t.y.add(at), t.y_block);
     }
 }

@@ -53,7 +53,7 @@ proptest! {
                     activation: inner,
                     gate: has_gate.then_some(&gate[..]),
                 },
-                scratch: &mut scratch,
+                moments: None, scratch: &mut scratch,
             });
             assert_close("pointwise", isa, &y, out, &want);
         }
@@ -97,7 +97,7 @@ proptest! {
             layer.run(&pool, depthwise::Call {
                 images: n, geometry: g, x: &x, y: &mut y,
                 residual: with_residual.then_some(&residual[..]),
-                sums: with_sums.then_some(&mut sums[..]), prologue, scratch: &mut scratch,
+                sums: with_sums.then_some(&mut sums[..]), prologue, moments: None, scratch: &mut scratch,
             });
             assert_close("depthwise", isa, &y, out, &want);
             if with_sums {
@@ -291,6 +291,7 @@ fn bits_are_equal_for_any_number_of_threads() {
                         residual: None,
                         sums: Some(&mut sums),
                         prologue: Prologue::default(),
+                        moments: None,
                         scratch: &mut [],
                     },
                 );
@@ -302,6 +303,7 @@ fn bits_are_equal_for_any_number_of_threads() {
                     y: &mut z,
                     residual: None,
                     prologue: Prologue::default(),
+                    moments: None,
                     scratch: &mut [],
                 };
                 point.run(&pool, call);
@@ -330,8 +332,16 @@ fn sizes_that_wrap_around_are_refused() {
     let text = refusal(|| {
         let layer = pointwise::Pointwise::new(Isa::Portable, 16, 16, &[0.0; 256], &[], Activation::Linear);
         let (prologue, scratch) = (Prologue::default(), &mut [][..]);
-        let call =
-            pointwise::Call { images: 1 << 60, pixels: 1, x: &[], y: &mut [], residual: None, prologue, scratch };
+        let call = pointwise::Call {
+            images: 1 << 60,
+            pixels: 1,
+            x: &[],
+            y: &mut [],
+            residual: None,
+            prologue,
+            moments: None,
+            scratch,
+        };
         layer.run(&Pool::new(1), call);
     });
     assert_eq!(text, "a tensor within the address space");
@@ -365,6 +375,7 @@ fn windows_that_no_image_has_are_refused() {
                 residual: None,
                 sums: None,
                 prologue,
+                moments: None,
                 scratch,
             };
             layer.run(&Pool::new(1), call);

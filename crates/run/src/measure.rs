@@ -57,14 +57,19 @@ pub struct StepTime {
     pub microseconds: f64,
     /// Multiply-adds of the whole batch; 0 where the step only moves or adds.
     pub multiply_adds: u64,
-    /// Bytes of output that it writes.
-    pub output_bytes: u64,
+    /// Bytes that it reads and writes: its inputs, its weights and its result.
+    pub bytes: u64,
 }
 
 impl StepTime {
     /// Two operations a multiply-add.
     pub fn gflops(&self) -> f64 {
         gflops(self.multiply_adds, self.microseconds)
+    }
+
+    /// 10⁹ bytes a second.
+    pub fn gbytes_per_second(&self) -> f64 {
+        gbytes_per_second(self.bytes, self.microseconds)
     }
 }
 
@@ -80,13 +85,18 @@ pub struct KernelTime {
     /// Sum over the steps.
     pub multiply_adds: u64,
     /// Sum over the steps.
-    pub output_bytes: u64,
+    pub bytes: u64,
 }
 
 impl KernelTime {
     /// Two operations a multiply-add.
     pub fn gflops(&self) -> f64 {
         gflops(self.multiply_adds, self.microseconds)
+    }
+
+    /// 10⁹ bytes a second.
+    pub fn gbytes_per_second(&self) -> f64 {
+        gbytes_per_second(self.bytes, self.microseconds)
     }
 }
 
@@ -95,7 +105,12 @@ fn gflops(multiply_adds: u64, microseconds: f64) -> f64 {
     if microseconds > 0.0 { 2.0 * multiply_adds as f64 / (microseconds * 1e3) } else { 0.0 }
 }
 
-/// A profile: steps in order, and the peak to compare them with.
+/// 0 where the clock saw no time pass.
+fn gbytes_per_second(bytes: u64, microseconds: f64) -> f64 {
+    if microseconds > 0.0 { bytes as f64 / (microseconds * 1e3) } else { 0.0 }
+}
+
+/// A profile: steps in order, and the limits to compare them with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// The steps.
@@ -104,6 +119,8 @@ pub struct Profile {
     pub total_microseconds: f64,
     /// GFLOP/s of one core on registers alone, measured now.
     pub core_peak_gflops: f64,
+    /// 10⁹ bytes a second that all threads together copy from memory to memory, read and written, measured now.
+    pub memory_gbytes_per_second: f64,
     /// Threads that shared the work.
     pub threads: usize,
 }
@@ -112,6 +129,12 @@ impl Profile {
     /// What all threads together could do, if each had a core of its own.
     pub fn peak_gflops(&self) -> f64 {
         self.core_peak_gflops * self.threads as f64
+    }
+
+    /// Share of the steps' time that passes in kernels which reach `share` (0 … 1) of the peak.
+    pub fn time_above(&self, share: f64) -> f64 {
+        let is_fast = |s: &&StepTime| s.gflops() >= share * self.peak_gflops();
+        self.steps.iter().filter(is_fast).map(|s| s.microseconds).sum::<f64>() / self.sum_microseconds()
     }
 
     /// Sum over the steps, in microseconds.
@@ -130,14 +153,14 @@ impl Profile {
         for step in &self.steps {
             let at = kernels.iter().position(|k| k.kernel == step.kernel).unwrap_or_else(|| {
                 let kernel = step.kernel;
-                kernels.push(KernelTime { kernel, steps: 0, microseconds: 0.0, multiply_adds: 0, output_bytes: 0 });
+                kernels.push(KernelTime { kernel, steps: 0, microseconds: 0.0, multiply_adds: 0, bytes: 0 });
                 kernels.len() - 1
             });
             let total = &mut kernels[at];
             total.steps += 1;
             total.microseconds += step.microseconds;
             total.multiply_adds += step.multiply_adds;
-            total.output_bytes += step.output_bytes;
+            total.bytes += step.bytes;
         }
         kernels.sort_by(|a, b| b.microseconds.total_cmp(&a.microseconds));
         kernels
@@ -150,6 +173,7 @@ impl Profile {
 /// None for an arena of this program; the shape was accepted before.
 pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Profile, Error> {
     let core_peak_gflops = peak::gflops(program.isa());
+    let memory_gbytes_per_second = peak::memory_gbytes_per_second(&arena.pool);
     let whole = latencies_ms(program, arena, seconds / 2.0);
     let infos = program.steps();
     let shape = arena.input_shape();
@@ -161,7 +185,7 @@ pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Pro
         let mut last = Instant::now();
         program.run_observed(arena, |observed| {
             rounds[observed.step].push(last.elapsed().as_secs_f64() * 1e6);
-            bytes[observed.step] = size_of_val(observed.output) as u64;
+            bytes[observed.step] = observed.bytes as u64;
             last = Instant::now();
         });
     }
@@ -170,7 +194,7 @@ pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Pro
         StepTime {
             microseconds: median(&rounds[i]),
             multiply_adds: layer.map_or(0, |l| l.multiply_adds * shape.n as u64),
-            output_bytes: bytes[i],
+            bytes: bytes[i] + layer.map_or(0, |l| l.weights * size_of::<f32>() as u64),
             name: info.name,
             kernel: info.kernel,
         }
@@ -179,6 +203,7 @@ pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Pro
         steps: steps.collect(),
         total_microseconds: median(&whole) * 1e3,
         core_peak_gflops,
+        memory_gbytes_per_second,
         threads: arena.threads(),
     })
 }
@@ -218,18 +243,19 @@ mod tests {
 
     #[test]
     fn kernels_are_summed_and_the_slowest_comes_first() {
-        let step = |kernel, microseconds| StepTime {
-            name: "n".into(),
-            kernel,
-            microseconds,
-            multiply_adds: 1000,
-            output_bytes: 4,
-        };
+        let step =
+            |kernel, microseconds| StepTime { name: "n".into(), kernel, microseconds, multiply_adds: 1000, bytes: 4 };
         let steps = vec![step("dense", 2.0), step("pointwise", 1.5), step("pointwise", 2.5)];
-        let profile = Profile { steps, total_microseconds: 6.0, core_peak_gflops: 2.0, threads: 2 };
+        let profile = Profile {
+            steps,
+            total_microseconds: 6.0,
+            core_peak_gflops: 2.0,
+            memory_gbytes_per_second: 1.0,
+            threads: 2,
+        };
         let kernels = profile.kernels();
         assert_eq!(kernels.iter().map(|k| (k.kernel, k.steps)).collect::<Vec<_>>(), [("pointwise", 2), ("dense", 1)]);
-        assert_eq!((kernels[0].microseconds, kernels[0].output_bytes, kernels[0].gflops()), (4.0, 8, 1.0));
+        assert_eq!((kernels[0].microseconds, kernels[0].bytes, kernels[0].gflops()), (4.0, 8, 1.0));
         assert_eq!((profile.sum_microseconds(), profile.multiply_adds()), (6.0, 3000));
     }
 

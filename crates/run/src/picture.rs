@@ -195,13 +195,19 @@ mod tests {
     use super::*;
 
     fn step(name: &str, kernel: &'static str, microseconds: f64, multiply_adds: u64) -> StepTime {
-        StepTime { name: name.into(), kernel, microseconds, multiply_adds, output_bytes: 64 }
+        StepTime { name: name.into(), kernel, microseconds, multiply_adds, bytes: 64 }
     }
 
     #[test]
     fn every_step_is_drawn_once_in_each_part_and_text_is_escaped() {
         let steps = vec![step("stem.conv", "dense", 30.0, 1_500_000), step("a", "gate", 10.0, 0)];
-        let profile = Profile { steps, total_microseconds: 39.0, core_peak_gflops: 100.0, threads: 1 };
+        let profile = Profile {
+            steps,
+            total_microseconds: 39.0,
+            core_peak_gflops: 100.0,
+            memory_gbytes_per_second: 1.0,
+            threads: 1,
+        };
         let text = svg(&profile, "mine <&>");
         assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n"));
         assert!(text.contains(">mine &lt;&amp;&gt;</text>"));

@@ -70,6 +70,8 @@ pub struct Observed<'a> {
     pub shape: Shape,
     /// Whether the result is blocked.
     pub is_blocked: bool,
+    /// Bytes of the result and of all tensors that the step read, weights aside.
+    pub bytes: usize,
 }
 
 /// What a step is, for tables.
@@ -138,7 +140,11 @@ impl Program {
         for (i, (step, sizes)) in self.compiled.steps.iter().zip(&*sizes).enumerate() {
             self.step(step, sizes, arena);
             let is_blocked = !matches!(step.kernel, Kernel::ToPlain);
-            observe(Observed { step: i, output: arena.memory.read(step.output), shape: sizes.output, is_blocked });
+            let bytes =
+                step.inputs.iter().chain(&step.residual).map(|v| size_of_val(arena.memory.read(*v))).sum::<usize>();
+            let output = arena.memory.read(step.output);
+            let bytes = bytes + size_of_val(output);
+            observe(Observed { step: i, output, shape: sizes.output, is_blocked, bytes });
         }
     }
 
@@ -169,12 +175,25 @@ impl Program {
             Kernel::Pointwise(layer) => {
                 let prologue = Prologue { gate: step.gate.map(|_| gate), ..Prologue::default() };
                 let (images, pixels) = (input.n, input.h * input.w);
-                layer.run(pool, pointwise::Call { images, pixels, x, y, residual, prologue, scratch });
+                layer.run(pool, pointwise::Call { images, pixels, x, y, residual, prologue, moments: None, scratch });
             }
             Kernel::Depthwise(layer, _) => {
                 let sums = step.sums.map(|_| sums);
                 let (prologue, scratch) = (Prologue::default(), &mut []);
-                layer.run(pool, depthwise::Call { images: input.n, geometry, x, y, residual, sums, prologue, scratch });
+                layer.run(
+                    pool,
+                    depthwise::Call {
+                        images: input.n,
+                        geometry,
+                        x,
+                        y,
+                        residual,
+                        sums,
+                        moments: None,
+                        prologue,
+                        scratch,
+                    },
+                );
             }
             Kernel::FullyConnected(layer) => layer.run(pool, input.n, x, y),
             Kernel::GlobalAverage => pool2d::global_average(self.isa, pool, planes, input.h * input.w, x, y),

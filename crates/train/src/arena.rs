@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use mobilenet_kernels::layout::{Dims, blocked_len};
-use mobilenet_kernels::{Geometry, Pool, grad};
+use mobilenet_kernels::{Geometry, Pool, grad, norm, pointwise};
 use mobilenet_net::graph::{NodeId, Shape, Shapes, Window};
 use mobilenet_run::memory::{Memory, ValueId};
 use mobilenet_run::plan::Lifetime;
 use mobilenet_run::window_geometry;
 
-use crate::differentiate::{Layer, Size, Step, View};
 use crate::error::Error;
 use crate::layer::LayerKernels;
 use crate::norm::Sums;
 use crate::program::TrainProgram;
+use crate::steps::{Layer, Size, Step};
 
 /// Values of all steps, forward and back, where the plan put them. Made by [`TrainProgram::arena`].
 pub struct TrainArena {
@@ -74,20 +74,25 @@ impl TrainArena {
         self.memory.read(self.result)
     }
 
-    /// Both [`result`](Self::result) and [`result_gradient_mut`](Self::result_gradient_mut).
-    pub fn result_and_gradient_mut(&mut self) -> (&[f32], &mut [f32]) {
-        let ([gradient], [result]) = self.memory.parts([Some(self.result_gradient)], [Some(self.result)]);
-        (result, gradient)
-    }
-
     /// Where the gradient of the logits goes before the way back.
     pub fn result_gradient_mut(&mut self) -> &mut [f32] {
         self.memory.write(self.result_gradient)
     }
 
+    /// The last forward pass's logits beside the place of their gradient.
+    pub fn result_and_gradient_mut(&mut self) -> (&[f32], &mut [f32]) {
+        let ([gradient], [result]) = self.memory.parts([Some(self.result_gradient)], [Some(self.result)]);
+        (result, gradient)
+    }
+
     /// Bytes of memory that the arena takes.
     pub fn bytes(&self) -> usize {
         self.memory.bytes()
+    }
+
+    /// Bytes of all values that a step reads or writes.
+    pub(crate) fn bytes_of(&self, step: Step) -> usize {
+        step.values().map(|value| size_of_val(self.memory.read(value))).sum()
     }
 
     pub(crate) fn dims(&self, node: NodeId) -> Dims {
@@ -110,99 +115,57 @@ fn unborn(len: usize) -> Lifetime {
 fn size_len(size: Size, shapes: &Shapes) -> usize {
     let Shape { n, c, h, w } = shapes[size.node()];
     match size {
+        Size::Sums { has_parts, each, .. } => {
+            let parts = if has_parts { pointwise::parts(n, h * w) } else { 1 };
+            Sums::len(n * parts, c, each)
+        }
         Size::Map(_) => blocked_len(n, c, h, w),
         Size::Vector(_) => blocked_len(n, c, 1, 1),
         Size::Plain(_) => n * c * h * w,
     }
 }
 
-impl Size {
-    pub(crate) fn node(self) -> NodeId {
-        match self {
-            Size::Map(node) | Size::Vector(node) | Size::Plain(node) => node,
-        }
-    }
-}
-
-impl View {
-    fn values(self) -> [Option<ValueId>; 2] {
-        [Some(self.value), self.gate]
-    }
-}
-
-impl Step {
-    /// Every value that the step reads or writes.
-    fn values(self) -> impl Iterator<Item = ValueId> {
-        let mut all = [None; 6];
-        let mut add = |values: &[Option<ValueId>]| {
-            for value in values {
-                let free = all.iter_mut().find(|v| v.is_none());
-                *free.expect("six values at most") = *value;
-            }
-        };
-        match self {
-            Step::Layer { input, output, .. } | Step::Pool { view: input, output } => {
-                add(&[Some(output)]);
-                add(&input.values());
-            }
-            Step::Statistics { value, .. } => add(&[Some(value)]),
-            Step::WriteOut { view, add: other, output } => {
-                add(&[Some(output), other]);
-                add(&view.values());
-            }
-            Step::Dropout { input, mask, output, .. } => add(&[Some(input), Some(mask), Some(output)]),
-            Step::Add { a, b, output } => add(&[Some(a), Some(b), Some(output)]),
-            Step::ToPlain { input, output } | Step::FromPlain { input, output } => add(&[Some(input), Some(output)]),
-            Step::GateGradient { view, gradient, output } => {
-                add(&[Some(gradient), Some(output)]);
-                add(&view.values());
-            }
-            Step::ViewGradient { view, gradient, spread, output, .. } => {
-                add(&[gradient, spread, Some(output)]);
-                add(&view.values());
-            }
-            Step::WeightGradient { input, gradient, .. } => {
-                add(&[Some(gradient)]);
-                add(&input.values());
-            }
-            Step::InputGradient { gradient, add: other, output, .. } => add(&[Some(gradient), other, Some(output)]),
-            Step::PoolGradient { gradient, output, .. } => add(&[Some(gradient), Some(output)]),
-            Step::DropoutGradient { mask, gradient, output } => add(&[Some(mask), Some(gradient), Some(output)]),
-        }
-        all.into_iter().flatten()
-    }
-}
-
 /// Values of scratch memory that a step needs.
 fn scratch_len(program: &TrainProgram, shapes: &Shapes, step: Step, threads: usize) -> usize {
-    // The way back needs two sums and a value a lane; with one image that is as much as three.
-    let sums = |node: NodeId| Sums::len(shapes[node].n, shapes[node].c, 3);
+    let of = |layer: usize| {
+        let Layer { reads, node, .. } = program.steps.layers[layer];
+        (shapes[reads], shapes[node])
+    };
     match step {
-        Step::Layer { layer, .. } => {
-            let of = &program.steps.layers[layer];
-            match &*program.layer(layer) {
-                LayerKernels::Pointwise { forward, .. } => forward.scratch(threads),
-                LayerKernels::Depthwise { forward, window, .. } => {
-                    forward.scratch(&window_geometry(*window, shapes[of.reads], shapes[of.node]), threads)
-                }
-                LayerKernels::Dense { .. } | LayerKernels::FullyConnected { .. } => 0,
+        Step::Layer { layer, .. } => match &*program.layer(layer) {
+            LayerKernels::Pointwise { forward, .. } => forward.scratch(threads),
+            LayerKernels::Depthwise { forward, window, .. } => {
+                let (reads, node) = of(layer);
+                forward.scratch(&window_geometry(*window, reads, node), threads)
             }
-        }
-        Step::Statistics { value, .. } => sums(program.steps.values[value].node()),
-        Step::ViewGradient { output, .. } => sums(program.steps.values[output].node()),
-        Step::WeightGradient { layer, .. } => {
-            let of = &program.steps.layers[layer];
-            let (reads, node) = (shapes[of.reads], shapes[of.node]);
-            let channels = [reads.c, node.c];
+            LayerKernels::Dense { .. } | LayerKernels::FullyConnected { .. } => 0,
+        },
+        Step::LayerGradient { layer, .. } => {
+            let (reads, node) = of(layer);
             match &*program.layer(layer) {
-                LayerKernels::Pointwise { .. } => grad::product::scratch(channels, node.n, threads),
-                LayerKernels::FullyConnected { .. } => grad::product::scratch(channels, 1, threads),
                 LayerKernels::Depthwise { window, .. } => {
                     grad::depthwise::scratch(node.c, node.n, &window_geometry(*window, reads, node), threads)
                 }
+                _ => grad::pointwise::scratch(dims(reads), node.c, threads),
+            }
+        }
+        Step::Statistics { value, moments: None, .. } => {
+            let shape = shapes[program.steps.values[value].node()];
+            Sums::len(shape.n, shape.c, norm::MOMENTS)
+        }
+        // Sums, and a centre of zeros where there is no batch norm.
+        Step::NormGradient { view, .. } => {
+            let shape = shapes[program.steps.values[view.value].node()];
+            Sums::len(shape.n, shape.c, norm::BACKWARD) + Sums::len(1, shape.c, 1)
+        }
+        Step::WeightGradient { layer, .. } => {
+            let (reads, node) = of(layer);
+            let channels = [reads.c, node.c];
+            match &*program.layer(layer) {
                 LayerKernels::Dense { window, .. } => {
                     grad::dense::scratch(channels, node.n, &window_geometry(*window, reads, node))
                 }
+                _ => grad::product::scratch(channels),
             }
         }
         _ => 0,

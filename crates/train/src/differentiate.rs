@@ -3,125 +3,23 @@
 //! A layer with its batch norm and non-linearity is a *unit*. Only the layer's raw output is kept; whoever reads the unit
 //! reads it through a [`View`], a prologue that normalises on the way in. Results with several readers are written out
 //! (*tensors*): in MobileNets these are the thin bottlenecks. Going back, the tape of the forward pass is read in
-//! reverse. Every value is written by one step; the planner gives them memory.
+//! reverse. Every value is written by one step; the planner gives them memory. Where memory is scarce, raw outputs of
+//! depthwise layers and of expansions are not kept but computed anew from the thin tensor before them.
+
+mod back;
 
 use mobilenet_kernels::Activation;
+use mobilenet_kernels::norm::MOMENTS;
 use mobilenet_net::graph::{Graph, NodeId, Op, Role};
 use mobilenet_run::kernel_activation;
 use mobilenet_run::memory::ValueId;
 
 use crate::error::Error;
+use crate::program::MemoryUse;
+use crate::steps::{Layer, LayerId, Norm, Size, Step, Steps, View};
 
-pub(crate) type LayerId = usize;
-pub(crate) type NormId = usize;
 type UnitId = usize;
 type TensorId = usize;
-
-/// How a unit's raw value is read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct View {
-    pub value: ValueId,
-    pub norm: Option<NormId>,
-    pub activation: Activation,
-    /// Squeeze-and-excite's factors.
-    pub gate: Option<ValueId>,
-}
-
-impl View {
-    fn plain(value: ValueId) -> View {
-        View { value, norm: None, activation: Activation::Linear, gate: None }
-    }
-
-    fn is_plain(&self) -> bool {
-        self.norm.is_none() && self.activation == Activation::Linear && self.gate.is_none()
-    }
-}
-
-/// The size of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Size {
-    /// Blocked, of a node's result.
-    Map(NodeId),
-    /// Blocked, a value a channel of every image of a node's result.
-    Vector(NodeId),
-    /// In the caller's order, of a node's result.
-    Plain(NodeId),
-}
-
-/// A layer with weights.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Layer {
-    pub node: NodeId,
-    /// The node that it reads.
-    pub reads: NodeId,
-    /// Parameters, by their place among the graph's.
-    pub weight: usize,
-    pub bias: Option<usize>,
-    /// Whether its input's gradient is wanted.
-    pub has_input_gradient: bool,
-}
-
-/// A batch norm.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Norm {
-    pub node: NodeId,
-    /// Place of γ; β, mean and variance follow it.
-    pub gamma: usize,
-    pub epsilon: f32,
-}
-
-/// What is computed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Step {
-    /// The layer's raw output.
-    Layer { layer: LayerId, input: View, output: ValueId },
-    /// The batch's mean and variance, or the running ones.
-    Statistics { norm: NormId, value: ValueId },
-    /// A view written out, plus another tensor where given.
-    WriteOut { view: View, add: Option<ValueId>, output: ValueId },
-    /// Mean over the pixels of a view.
-    Pool { view: View, output: ValueId },
-    /// Random zeros.
-    Dropout { rate: f32, input: ValueId, mask: ValueId, output: ValueId },
-    /// Sum of two tensors.
-    Add { a: ValueId, b: ValueId, output: ValueId },
-    /// The result, to the caller's order.
-    ToPlain { input: ValueId, output: ValueId },
-    /// The result's gradient, from the caller's order.
-    FromPlain { input: ValueId, output: ValueId },
-    /// Gradient of a view's gate.
-    GateGradient { view: View, gradient: ValueId, output: ValueId },
-    /// Back through a view: gradients of γ and β, or of the layer's bias, and of the raw value.
-    ViewGradient {
-        view: View,
-        bias: Option<LayerId>,
-        gradient: Option<ValueId>,
-        spread: Option<ValueId>,
-        output: ValueId,
-    },
-    /// Gradient of a layer's weights.
-    WeightGradient { layer: LayerId, input: View, gradient: ValueId },
-    /// Gradient of a layer's input, plus another gradient where given.
-    InputGradient { layer: LayerId, gradient: ValueId, add: Option<ValueId>, output: ValueId },
-    /// What every pixel gets of a mean's gradient.
-    PoolGradient { gradient: ValueId, pooled: NodeId, output: ValueId },
-    /// Zeros where dropout put them.
-    DropoutGradient { mask: ValueId, gradient: ValueId, output: ValueId },
-}
-
-/// A network as steps.
-#[derive(Debug, Default)]
-pub(crate) struct Steps {
-    pub layers: Vec<Layer>,
-    pub norms: Vec<Norm>,
-    pub values: Vec<Size>,
-    pub forward: Vec<Step>,
-    pub backward: Vec<Step>,
-    /// The network's input and result, and the result's gradient, in the caller's order.
-    pub input: ValueId,
-    pub result: ValueId,
-    pub result_gradient: ValueId,
-}
 
 /// Something that a node may read.
 #[derive(Clone, Copy, Debug)]
@@ -134,8 +32,20 @@ enum Operand {
 struct Unit {
     view: View,
     node: NodeId,
+    /// What its raw value is computed from once more, where it is not kept.
+    anew: Option<Source>,
     gradient: Option<ValueId>,
     spread: Option<ValueId>,
+    /// Sums of the gradient, where the kernel that gave it has left them.
+    sums: Option<ValueId>,
+}
+
+/// A layer and what it reads.
+#[derive(Clone, Copy)]
+struct Source {
+    layer: LayerId,
+    input: Operand,
+    view: View,
 }
 
 struct Tensor {
@@ -148,9 +58,7 @@ struct Tensor {
 #[derive(Clone, Copy)]
 enum Taped {
     Layer {
-        layer: LayerId,
-        input: Operand,
-        view: View,
+        source: Source,
         unit: UnitId,
     },
     /// A unit over a tensor, without a layer.
@@ -188,10 +96,11 @@ enum Taped {
 ///
 /// # Errors
 /// [`Error::Operator`] for operators that no classifier trains through: windows of pooling, concatenation, resize.
-pub(crate) fn differentiate(graph: &Graph) -> Result<Steps, Error> {
+pub(crate) fn differentiate(graph: &Graph, memory: MemoryUse) -> Result<Steps, Error> {
     let result = graph.find("logits").expect("a classifier has logits");
     let mut d = Differentiator {
         graph,
+        memory,
         steps: Steps { values: vec![Size::Plain(NodeId(0))], ..Steps::default() },
         operands: vec![None; graph.nodes.len()],
         readers: vec![Vec::new(); graph.nodes.len()],
@@ -231,6 +140,7 @@ fn first_parameters(graph: &Graph) -> Vec<usize> {
 
 struct Differentiator<'a> {
     graph: &'a Graph,
+    memory: MemoryUse,
     steps: Steps,
     operands: Vec<Option<Operand>>,
     /// Needed nodes that read each node.
@@ -257,7 +167,7 @@ impl Differentiator<'_> {
     }
 
     fn new_unit(&mut self, node: NodeId, view: View) -> UnitId {
-        self.units.push(Unit { view, node, gradient: None, spread: None });
+        self.units.push(Unit { view, node, anew: None, gradient: None, spread: None, sums: None });
         self.units.len() - 1
     }
 
@@ -303,9 +213,9 @@ impl Differentiator<'_> {
                 }
                 self.steps.norms.push(Norm { node: id, gamma: self.first_parameter[id.0], epsilon });
                 let norm = self.steps.norms.len() - 1;
-                let view = &mut self.units[unit].view;
-                view.norm = Some(norm);
-                self.steps.forward.push(Step::Statistics { norm, value: view.value });
+                self.units[unit].view.norm = Some(norm);
+                let moments = self.moments(unit);
+                self.steps.forward.push(Step::Statistics { norm, value: self.units[unit].view.value, moments });
                 Operand::Unit(unit)
             }
             Op::Activation(activation) => self.activate(node.inputs[0], id, kernel_activation(activation)),
@@ -340,6 +250,34 @@ impl Differentiator<'_> {
         Ok(self.settled(id, operand))
     }
 
+    /// Has the kernel of a unit's layer leave moments of its output, where it can.
+    fn moments(&mut self, unit: UnitId) -> Option<ValueId> {
+        let Some(Step::Layer { layer, output, .. }) = self.steps.forward.last().copied() else { return None };
+        let node = self.steps.layers[layer].node;
+        if output != self.units[unit].view.value || !self.takes_views(node) {
+            return None;
+        }
+        let value = self.value(Size::Sums { node, has_parts: self.has_parts(layer), each: MOMENTS });
+        if let Some(Step::Layer { moments, .. }) = self.steps.forward.last_mut() {
+            *moments = Some(value);
+        }
+        Some(value)
+    }
+
+    /// Whether the kernels of a node normalise on the way in and leave sums on the way out: pointwise and depthwise ones.
+    fn takes_views(&self, node: NodeId) -> bool {
+        match self.graph[node].op {
+            Op::Convolution { window, .. } => (window.kernel, window.stride) == ([1; 2], [1; 2]),
+            Op::Depthwise { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a layer's kernels sum up images part by part.
+    fn has_parts(&self, layer: LayerId) -> bool {
+        matches!(self.graph[self.steps.layers[layer].node].op, Op::Convolution { .. })
+    }
+
     /// A unit stays one while a single node reads it, or pooling and excitation together do.
     fn settled(&mut self, id: NodeId, operand: Operand) -> Operand {
         let Operand::Unit(unit) = operand else { return operand };
@@ -364,15 +302,10 @@ impl Differentiator<'_> {
 
     fn layer(&mut self, id: NodeId) -> Operand {
         let reads = self.graph[id].inputs[0];
-        // Pointwise and depthwise kernels normalise on the way in; the others read what is written out.
-        let takes_views = match self.graph[id].op {
-            Op::Convolution { window, .. } => (window.kernel, window.stride) == ([1; 2], [1; 2]),
-            Op::Depthwise { .. } => true,
-            _ => false,
-        };
         let input = match self.operand(reads) {
             Operand::Input => Operand::Input,
-            operand if takes_views => operand,
+            operand if self.takes_views(id) => operand,
+            // The other kernels read what is written out.
             _ => Operand::Tensor(self.tensor(reads)),
         };
         let weight = self.first_parameter[id.0];
@@ -386,10 +319,26 @@ impl Differentiator<'_> {
         });
         let layer = self.steps.layers.len() - 1;
         let (view, output) = (self.view(input), self.value(Size::Map(id)));
-        self.steps.forward.push(Step::Layer { layer, input: view, output });
+        self.steps.forward.push(Step::Layer { layer, input: view, output, moments: None });
         let unit = self.new_unit(id, View::plain(output));
-        self.tape.push(Taped::Layer { layer, input, view, unit });
+        let source = Source { layer, input, view };
+        if self.memory == MemoryUse::Low && self.is_expanded(id, input) {
+            self.units[unit].anew = Some(source);
+        }
+        self.tape.push(Taped::Layer { source, unit });
         Operand::Unit(unit)
+    }
+
+    /// Whether a layer's output is large beside what it is computed from, and cheap: of depthwise layers, and of
+    /// expansions of a tensor, which is kept.
+    fn is_expanded(&self, id: NodeId, input: Operand) -> bool {
+        match (self.graph[id].op, input) {
+            (Op::Depthwise { .. }, Operand::Unit(_) | Operand::Tensor(_)) => true,
+            (Op::Convolution { .. }, Operand::Tensor(_)) => {
+                self.takes_views(id) && self.graph[id].channels > self.graph[self.graph[id].inputs[0]].channels
+            }
+            _ => false,
+        }
     }
 
     fn activate(&mut self, reads: NodeId, id: NodeId, activation: Activation) -> Operand {
@@ -421,128 +370,5 @@ impl Differentiator<'_> {
         let output = self.new_tensor(id, output);
         self.tape.push(Taped::Add { a, b, output });
         Operand::Tensor(output)
-    }
-
-    /// The result's conversions, and the way back.
-    fn finish(&mut self, result: NodeId) {
-        let tensor = self.tensor(result);
-        self.steps.result = self.value(Size::Plain(result));
-        self.steps.result_gradient = self.value(Size::Plain(result));
-        self.steps.forward.push(Step::ToPlain { input: self.tensors[tensor].value, output: self.steps.result });
-        let gradient = self.value(Size::Map(result));
-        self.steps.backward.push(Step::FromPlain { input: self.steps.result_gradient, output: gradient });
-        self.tensors[tensor].gradient = Some(gradient);
-        for taped in std::mem::take(&mut self.tape).into_iter().rev() {
-            self.back(taped);
-        }
-    }
-
-    fn back(&mut self, taped: Taped) {
-        match taped {
-            Taped::Layer { layer, input, view, unit } => self.back_layer(layer, input, view, unit),
-            Taped::Activate { input, unit } => {
-                if let Some(output) = self.back_view(unit, None) {
-                    self.contribute(input, output);
-                }
-            }
-            Taped::Gate { unit, gate, before } => {
-                if let Some(gradient) = self.units[unit].gradient {
-                    let output = self.value(Size::Map(self.tensors[gate].node));
-                    self.steps.backward.push(Step::GateGradient { view: before, gradient, output });
-                    self.contribute(gate, output);
-                }
-            }
-            Taped::WriteOut { unit, add, output } => {
-                if let Some(gradient) = self.tensors[output].gradient {
-                    self.units[unit].gradient = Some(gradient);
-                    if let Some(add) = add {
-                        self.contribute(add, gradient);
-                    }
-                }
-            }
-            Taped::Add { a, b, output } => {
-                if let Some(gradient) = self.tensors[output].gradient {
-                    self.contribute(a, gradient);
-                    self.contribute(b, gradient);
-                }
-            }
-            Taped::Pool { input, output } => self.back_pool(input, output),
-            Taped::Dropout { input, output, mask } => {
-                if let Some(gradient) = self.tensors[output].gradient {
-                    let output = self.value(Size::Map(self.tensors[input].node));
-                    self.steps.backward.push(Step::DropoutGradient { mask, gradient, output });
-                    self.contribute(input, output);
-                }
-            }
-        }
-    }
-
-    fn back_layer(&mut self, layer: LayerId, input: Operand, view: View, unit: UnitId) {
-        let Some(gradient) = self.back_view(unit, Some(layer)) else { return };
-        self.steps.backward.push(Step::WeightGradient { layer, input: view, gradient });
-        if let Operand::Input = input {
-            return;
-        }
-        let add = match input {
-            Operand::Tensor(tensor) => self.tensors[tensor].gradient,
-            _ => None,
-        };
-        let output = self.value(Size::Map(self.steps.layers[layer].reads));
-        self.steps.backward.push(Step::InputGradient { layer, gradient, add, output });
-        match input {
-            Operand::Unit(unit) => self.units[unit].gradient = Some(output),
-            Operand::Tensor(tensor) => self.tensors[tensor].gradient = Some(output),
-            Operand::Input => unreachable!("returned above"),
-        }
-    }
-
-    /// The gradient of a unit's raw value; `None` where nothing flows back to it.
-    fn back_view(&mut self, unit: UnitId, layer: Option<LayerId>) -> Option<ValueId> {
-        let Unit { view, node, gradient, spread } = self.units[unit];
-        if gradient.is_none() && spread.is_none() {
-            return None;
-        }
-        let bias = layer.filter(|&l| self.steps.layers[l].bias.is_some());
-        if let (true, None, None, Some(gradient)) = (view.is_plain(), bias, spread, gradient) {
-            return Some(gradient);
-        }
-        let output = self.value(Size::Map(node));
-        self.steps.backward.push(Step::ViewGradient { view, bias, gradient, spread, output });
-        Some(output)
-    }
-
-    fn back_pool(&mut self, input: Operand, output: TensorId) {
-        let Some(gradient) = self.tensors[output].gradient else { return };
-        let pooled = match input {
-            Operand::Unit(unit) => self.units[unit].node,
-            Operand::Tensor(tensor) => self.tensors[tensor].node,
-            Operand::Input => return,
-        };
-        let spread = self.value(Size::Vector(pooled));
-        self.steps.backward.push(Step::PoolGradient { gradient, pooled, output: spread });
-        match input {
-            Operand::Unit(unit) => self.units[unit].spread = Some(spread),
-            Operand::Tensor(tensor) => {
-                let (view, add) = (View::plain(self.tensors[tensor].value), self.tensors[tensor].gradient);
-                let output = self.value(Size::Map(pooled));
-                let spread = Some(spread);
-                self.steps.backward.push(Step::ViewGradient { view, bias: None, gradient: add, spread, output });
-                self.tensors[tensor].gradient = Some(output);
-            }
-            Operand::Input => {}
-        }
-    }
-
-    /// Adds `gradient` to what a tensor has.
-    fn contribute(&mut self, tensor: TensorId, gradient: ValueId) {
-        let sum = match self.tensors[tensor].gradient {
-            None => gradient,
-            Some(other) => {
-                let output = self.value(Size::Map(self.tensors[tensor].node));
-                self.steps.backward.push(Step::Add { a: other, b: gradient, output });
-                output
-            }
-        };
-        self.tensors[tensor].gradient = Some(sum);
     }
 }

@@ -7,7 +7,7 @@ use mobilenet_kernels::pointwise::Pointwise;
 use mobilenet_kernels::{Activation, Isa};
 use mobilenet_net::graph::{Graph, Op, Window};
 
-use crate::differentiate::Layer;
+use crate::steps::Layer;
 
 /// A layer's forward kernel with packed weights, and the one that gives its input gradient.
 pub(crate) enum LayerKernels {
@@ -29,6 +29,14 @@ pub(crate) enum LayerKernels {
         forward: FullyConnected,
         back: Option<FullyConnected>,
     },
+}
+
+/// What a layer's steps are called: forward, all gradients in one pass, the input's, the weights'.
+pub(crate) struct Names {
+    pub forward: &'static str,
+    pub both: &'static str,
+    pub input: &'static str,
+    pub weight: &'static str,
 }
 
 impl LayerKernels {
@@ -62,6 +70,26 @@ impl LayerKernels {
         };
         kernels.set(layer, values);
         kernels
+    }
+
+    /// What its steps are called.
+    pub fn names(&self) -> Names {
+        macro_rules! names {
+            ($layer:literal) => {
+                Names {
+                    forward: $layer,
+                    both: concat!($layer, " gradients"),
+                    input: concat!($layer, " input gradient"),
+                    weight: concat!($layer, " weight gradient"),
+                }
+            };
+        }
+        match self {
+            LayerKernels::Pointwise { .. } => names!("pointwise"),
+            LayerKernels::Depthwise { .. } => names!("depthwise"),
+            LayerKernels::Dense { .. } => names!("dense"),
+            LayerKernels::FullyConnected { .. } => names!("fully_connected"),
+        }
     }
 
     /// Packs the weights anew.

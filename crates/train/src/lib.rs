@@ -21,12 +21,13 @@ pub mod recipe;
 pub mod reestimate;
 pub mod schedule;
 mod step;
+mod steps;
 mod teacher;
 pub mod trainer;
 
 pub use arena::TrainArena;
 pub use error::Error;
 pub use evaluate::{Evaluation, evaluate};
-pub use program::{Forward, Statistics, TrainOptions, TrainProgram};
+pub use program::{Forward, MemoryUse, Statistics, TrainOptions, TrainProgram};
 pub use recipe::Recipe;
 pub use trainer::{Event, Trainer};

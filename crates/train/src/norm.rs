@@ -2,6 +2,7 @@
 
 use mobilenet_kernels::AlignedBuf;
 use mobilenet_kernels::layout::{LANES, blocks};
+use mobilenet_kernels::norm::{BACKWARD, MOMENTS};
 use mobilenet_kernels::prologue::Norm;
 
 use crate::program::Statistics;
@@ -19,46 +20,59 @@ pub(crate) struct NormState {
     inverse: Vec<f64>,
 }
 
-/// Sums a lane of every image, as `norm::sum` leaves them.
+/// Sums a lane of every image or part of an image, as kernels leave them.
 #[derive(Clone, Copy)]
 pub(crate) struct Sums<'a> {
-    pub values: &'a [f32],
-    /// Values for each lane: 3 of moments, 2 on the way back.
-    pub each: usize,
-    pub images: usize,
-    pub channels: usize,
+    values: &'a [f32],
+    /// Values for each lane.
+    each: usize,
+    /// Images, or parts of all images.
+    pieces: usize,
+    channels: usize,
 }
 
-impl Sums<'_> {
-    /// Values that the sums of so many images and channels take.
-    pub fn len(images: usize, channels: usize, each: usize) -> usize {
-        images * blocks(channels) * each * LANES
+impl<'a> Sums<'a> {
+    pub fn moments(values: &'a [f32], channels: usize) -> Sums<'a> {
+        Sums::new(values, MOMENTS, channels)
     }
 
-    /// The `which`-th sum of an image's channel.
-    fn of_image(&self, which: usize, image: usize, c: usize) -> f64 {
-        let at = (image * blocks(self.channels) + c / LANES) * self.each + which;
+    pub fn backward(values: &'a [f32], channels: usize) -> Sums<'a> {
+        Sums::new(values, BACKWARD, channels)
+    }
+
+    fn new(values: &'a [f32], each: usize, channels: usize) -> Sums<'a> {
+        Sums { values, each, pieces: values.len() / (blocks(channels) * each * LANES), channels }
+    }
+
+    /// Values that the sums of so many pieces and channels take.
+    pub fn len(pieces: usize, channels: usize, each: usize) -> usize {
+        pieces * blocks(channels) * each * LANES
+    }
+
+    /// The `which`-th sum of a piece's channel.
+    fn of_piece(&self, which: usize, piece: usize, c: usize) -> f64 {
+        let at = (piece * blocks(self.channels) + c / LANES) * self.each + which;
         f64::from(self.values[at * LANES + c % LANES])
     }
 
-    /// The `which`-th sum of channel `c` over all images.
+    /// The `which`-th sum of channel `c` over all pieces.
     pub fn get(&self, which: usize, c: usize) -> f64 {
-        (0..self.images).map(|image| self.of_image(which, image, c)).sum()
+        (0..self.pieces).map(|piece| self.of_piece(which, piece, c)).sum()
     }
 
-    /// Mean and variance of channel `c`, of which every image has `pixels` values.
-    fn moments(&self, c: usize, pixels: f64) -> (f64, f64) {
-        let all = self.images as f64 * pixels;
-        // Every image's sums are about a value of its own.
-        let part = |image: usize| [0, 1, 2].map(|which| self.of_image(which, image, c));
-        let total: f64 = (0..self.images).map(|image| part(image)[0] + part(image)[2] * pixels).sum();
-        let mean = total / all;
-        let squares = (0..self.images).map(|image| {
-            let [sum, square, about] = part(image);
+    /// Number of values, mean and variance of channel `c`.
+    fn mean_and_variance(&self, c: usize) -> [f64; 3] {
+        // Every piece's sums are about a value of its own.
+        let part = |piece: usize| [0, 1, 2, 3].map(|which| self.of_piece(which, piece, c));
+        let (total, count) = (0..self.pieces)
+            .map(part)
+            .fold((0.0, 0.0), |(total, count), [sum, _, about, pixels]| (total + sum + about * pixels, count + pixels));
+        let mean = total / count;
+        let squares = (0..self.pieces).map(part).map(|[sum, square, about, pixels]| {
             let d = mean - about;
             square - 2.0 * d * sum + pixels * d * d
         });
-        (mean, (squares.sum::<f64>() / all).max(0.0))
+        [count, mean, (squares.sum::<f64>() / count).max(0.0)]
     }
 }
 
@@ -87,15 +101,13 @@ impl NormState {
         Norm { scale: &self.scale, shift: &self.shift }
     }
 
-    /// Factors from the batch's moments, of `pixels` values a channel and image, which move the running ones too; from the
-    /// running ones where those are used.
-    pub fn forward(&mut self, sums: Sums, pixels: usize, epsilon: f32, statistics: Statistics, v: NormValues) {
+    /// Factors from the batch's moments, which move the running ones too; from the running ones where those are used.
+    pub fn forward(&mut self, sums: Sums, epsilon: f32, statistics: Statistics, v: NormValues) {
         for c in 0..sums.channels {
             let (mean, variance) = match statistics {
                 Statistics::Running => (f64::from(v.mean[c]), f64::from(v.variance[c])),
                 Statistics::Batch { momentum } => {
-                    let m = (sums.images * pixels) as f64;
-                    let (mean, variance) = sums.moments(c, pixels as f64);
+                    let [m, mean, variance] = sums.mean_and_variance(c);
                     let move_to = |running: &mut f32, new: f64| *running += momentum * (new as f32 - *running);
                     move_to(&mut v.mean[c], mean);
                     move_to(&mut v.variance[c], variance * m / (m - 1.0).max(1.0));

@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mobilenet_kernels::layout::Order;
 use mobilenet_kernels::{Isa, Pool};
-use mobilenet_net::graph::{Graph, Parameter};
+use mobilenet_net::graph::{Graph, NodeId, Parameter};
 use mobilenet_net::tensor::{Params, Tensor};
 
 use crate::arena::TrainArena;
-use crate::differentiate::{Step, Steps, differentiate};
+use crate::differentiate::differentiate;
 use crate::error::Error;
 use crate::layer::LayerKernels;
 use crate::norm::NormState;
+use crate::steps::{Step, Steps};
 
 /// What a training program is compiled for.
 #[derive(Clone, Copy, Debug)]
@@ -20,12 +21,24 @@ pub struct TrainOptions {
     pub isa: Isa,
     /// Order of axes of the input.
     pub order: Order,
+    /// What is kept for the way back.
+    pub memory: MemoryUse,
+}
+
+/// What is kept of the forward pass for the way back. Both give the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryUse {
+    /// Every layer's output.
+    #[default]
+    Fast,
+    /// Thin tensors; expanded ones are computed anew (arXiv 1604.06174).
+    Low,
 }
 
 impl Default for TrainOptions {
     /// The best instruction set that this processor has, and PyTorch's order.
     fn default() -> TrainOptions {
-        TrainOptions { isa: Isa::detect(), order: Order::Nchw }
+        TrainOptions { isa: Isa::detect(), order: Order::Nchw, memory: MemoryUse::Fast }
     }
 }
 
@@ -92,7 +105,7 @@ impl TrainProgram {
     /// # Errors
     /// Where an operator cannot be trained, or a parameter is missing or misshapen.
     pub fn compile(graph: &Graph, params: &Params, options: TrainOptions) -> Result<TrainProgram, Error> {
-        let steps = differentiate(graph)?;
+        let steps = differentiate(graph, options.memory)?;
         let parameters = graph.parameters();
         let mut values = Vec::with_capacity(parameters.len());
         for parameter in &parameters {
@@ -178,47 +191,39 @@ impl TrainProgram {
         }
     }
 
-    /// As a forward and a backward pass, calling `observe` with the name of each step after it. The result's gradient is
-    /// what the arena holds; the weights are those that were packed last.
-    pub fn step_observed(&mut self, arena: &mut TrainArena, forward: Forward, mut observe: impl FnMut(String)) {
-        self.begin(arena, forward);
-        for step in self.steps.forward.clone().into_iter().chain(self.steps.backward.clone()) {
-            self.step(step, arena);
-            observe(self.describe(step));
-        }
-    }
-
-    /// Packs weights that have changed, and notes how the pass is to be run.
-    fn begin(&mut self, arena: &mut TrainArena, forward: Forward) {
+    /// Notes how the pass is to be run, and packs weights that have changed.
+    pub(crate) fn begin(&mut self, arena: &mut TrainArena, forward: Forward) {
+        self.statistics = forward.statistics;
+        arena.dropout = forward.dropout;
         if std::mem::take(&mut self.is_stale) {
             let layers = &self.layers;
             arena.pool.run(layers.len(), |i, _slot| lock(&layers[i]).set(&self.steps.layers[i], &self.values));
         }
-        self.statistics = forward.statistics;
-        arena.dropout = forward.dropout;
     }
 
     pub(crate) fn layer(&self, layer: usize) -> MutexGuard<'_, LayerKernels> {
         lock(&self.layers[layer])
     }
 
-    /// What a step is, and of which node.
-    fn describe(&self, step: Step) -> String {
-        let layer = |l: usize| &self.graph[self.steps.layers[l].node].name;
-        let value = |v: usize| &self.graph[self.steps.values[v].node()].name;
+    /// The node that a step is of, and its kernel: `pointwise`, `pointwise gradients`, `statistics`, …
+    pub(crate) fn kernel(&self, step: Step) -> (NodeId, &'static str) {
+        let layer = |l: usize| (self.steps.layers[l].node, self.layer(l).names());
+        let value = |v: usize| self.steps.values[v].node();
         match step {
-            Step::Layer { layer: l, .. } => format!("forward {}", layer(l)),
-            Step::WeightGradient { layer: l, .. } => format!("weight gradient {}", layer(l)),
-            Step::InputGradient { layer: l, .. } => format!("input gradient {}", layer(l)),
-            Step::Statistics { value: v, .. } => format!("statistics {}", value(v)),
-            Step::ViewGradient { output, .. } => format!("normalise back {}", value(output)),
-            Step::WriteOut { output, .. } => format!("write out {}", value(output)),
-            Step::Pool { output, .. } => format!("pool {}", value(output)),
-            Step::GateGradient { output, .. } => format!("gate gradient {}", value(output)),
-            Step::Dropout { output, .. } | Step::DropoutGradient { output, .. } => format!("dropout {}", value(output)),
-            Step::PoolGradient { output, .. } => format!("pool gradient {}", value(output)),
-            Step::Add { output, .. } => format!("add {}", value(output)),
-            Step::ToPlain { output, .. } | Step::FromPlain { output, .. } => format!("convert {}", value(output)),
+            Step::Layer { layer: l, .. } => (layer(l).0, layer(l).1.forward),
+            Step::LayerGradient { layer: l, .. } => (layer(l).0, layer(l).1.both),
+            Step::InputGradient { layer: l, .. } => (layer(l).0, layer(l).1.input),
+            Step::WeightGradient { layer: l, .. } => (layer(l).0, layer(l).1.weight),
+            Step::Statistics { value: v, .. } => (value(v), "statistics"),
+            Step::NormGradient { view, .. } => (value(view.value), "statistics back"),
+            Step::ViewGradient { output, .. } => (value(output), "normalise back"),
+            Step::WriteOut { output, .. } => (value(output), "write out"),
+            Step::Pool { output, .. } => (value(output), "pool"),
+            Step::GateGradient { output, .. } => (value(output), "gate gradient"),
+            Step::Dropout { output, .. } | Step::DropoutGradient { output, .. } => (value(output), "dropout"),
+            Step::PoolGradient { output, .. } => (value(output), "pool gradient"),
+            Step::Add { output, .. } => (value(output), "add"),
+            Step::ToPlain { output, .. } | Step::FromPlain { output, .. } => (value(output), "convert"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One step of a training program.
 
 use mobilenet_kernels::dense::Source;
-use mobilenet_kernels::grad;
+use mobilenet_kernels::grad::{self, Incoming, Outgoing};
 use mobilenet_kernels::layout::{LANES, blocks, from_blocked, to_blocked};
 use mobilenet_kernels::norm::{self, Backward, Map, Sum};
 use mobilenet_kernels::prologue::Prologue;
@@ -9,10 +9,10 @@ use mobilenet_kernels::{dense, depthwise, pointwise};
 use mobilenet_net::graph::Op;
 
 use crate::arena::TrainArena;
-use crate::differentiate::{Step, View};
 use crate::layer::LayerKernels;
 use crate::norm::{NormState, NormValues, Sums};
 use crate::program::{Statistics, TrainProgram};
+use crate::steps::{Step, View};
 
 /// A view's prologue, its gate being what memory holds of it.
 fn prologue<'a>(norms: &'a [NormState], view: &View, gate: &'a [f32]) -> Prologue<'a> {
@@ -23,8 +23,9 @@ impl TrainProgram {
     pub(crate) fn step(&mut self, step: Step, arena: &mut TrainArena) {
         match step {
             Step::Layer { .. } => self.forward_layer(step, arena),
-            Step::Statistics { norm, value } => self.update_norm(norm, value, arena),
-            Step::ViewGradient { .. } => self.view_gradient(step, arena),
+            Step::Statistics { norm, value, moments } => self.update_norm(norm, value, moments, arena),
+            Step::NormGradient { .. } => self.norm_gradient(step, arena),
+            Step::LayerGradient { .. } => self.layer_gradient(step, arena),
             Step::WeightGradient { .. } => self.weight_gradient(step, arena),
             Step::InputGradient { .. } => self.input_gradient(step, arena),
             _ => self.small(step, arena),
@@ -58,6 +59,21 @@ impl TrainProgram {
                 let ([y], [x, gate, g]) =
                     arena.memory.parts([Some(output)], [Some(view.value), view.gate, Some(gradient)]);
                 norm::sum(isa, &pool, Sum::GateGradient(prologue(&self.norms, &view, gate), g), dims, x, y);
+            }
+            Step::ViewGradient { view, gradient, spread, output } => {
+                let dims = dims(arena, view.value);
+                let reads = [Some(view.value), view.gate, gradient, spread];
+                let ([y], [x, gate, g, s]) = arena.memory.parts([Some(output)], reads);
+                let back = Backward {
+                    prologue: prologue(&self.norms, &view, gate),
+                    gradient: gradient.map(|_| g),
+                    spread: spread.map(|_| s),
+                };
+                let map = match self.factors(&view) {
+                    Some(factors) => Map::Backward(back, factors),
+                    None => Map::Through(back),
+                };
+                norm::map(isa, &pool, map, dims, x, y);
             }
             Step::Add { a, b, output } => {
                 let dims = dims(arena, output);
@@ -96,7 +112,7 @@ impl TrainProgram {
     }
 
     fn forward_layer(&self, step: Step, arena: &mut TrainArena) {
-        let Step::Layer { layer, input, output } = step else { return };
+        let Step::Layer { layer, input, output, moments } = step else { return };
         let of = &self.steps.layers[layer];
         let (images, pixels) = (arena.shapes[of.node].n, arena.dims(of.node).pixels());
         let kernels = self.layer(layer);
@@ -108,17 +124,19 @@ impl TrainProgram {
         };
         let is_input = self.graph[of.reads].op == Op::Input;
         let pool = arena.pool.clone();
-        let ([y, scratch], [x, gate]) =
-            arena.memory.parts([Some(output), Some(arena.scratch)], [Some(input.value), input.gate]);
+        let writes = [Some(output), Some(arena.scratch), moments];
+        let ([y, scratch, sums], [x, gate]) = arena.memory.parts(writes, [Some(input.value), input.gate]);
+        let moments = moments.map(|_| sums);
         let prologue = prologue(&self.norms, &input, gate);
         let residual = None;
         match (&*kernels, geometry) {
             (LayerKernels::Pointwise { forward, .. }, _) => {
-                forward.run(&pool, pointwise::Call { images, pixels, x, y, residual, prologue, scratch });
+                forward.run(&pool, pointwise::Call { images, pixels, x, y, residual, prologue, moments, scratch });
             }
             (LayerKernels::Depthwise { forward, .. }, Some(geometry)) => {
                 let sums = None;
-                forward.run(&pool, depthwise::Call { images, geometry, x, y, residual, sums, prologue, scratch });
+                let call = depthwise::Call { images, geometry, x, y, residual, sums, moments, prologue, scratch };
+                forward.run(&pool, call);
             }
             (LayerKernels::Dense { forward, .. }, Some(geometry)) => {
                 let source = if is_input { Source::Plain(self.options.order) } else { Source::Blocked };
@@ -129,48 +147,54 @@ impl TrainProgram {
         }
     }
 
-    fn update_norm(&mut self, norm: usize, value: usize, arena: &mut TrainArena) {
+    fn update_norm(&mut self, norm: usize, value: usize, moments: Option<usize>, arena: &mut TrainArena) {
         let of = self.steps.norms[norm];
         let dims = arena.dims(of.node);
         let pool = arena.pool.clone();
-        let ([scratch], [x]) = arena.memory.parts([Some(arena.scratch)], [Some(value)]);
-        let sums = &mut scratch[..Sums::len(dims.n, dims.c, 3)];
-        norm::sum(self.options.isa, &pool, Sum::Moments, dims, x, sums);
-        let sums = Sums { values: sums, each: 3, images: dims.n, channels: dims.c };
+        let sums = match moments {
+            Some(moments) => arena.memory.read(moments),
+            None => {
+                let ([scratch], [x]) = arena.memory.parts([Some(arena.scratch)], [Some(value)]);
+                let sums = &mut scratch[..Sums::len(dims.n, dims.c, norm::MOMENTS)];
+                norm::sum(self.options.isa, &pool, Sum::Moments, dims, x, sums);
+                sums
+            }
+        };
         let [gamma, beta, mean, variance] = &mut self.values[of.gamma..of.gamma + 4] else {
             unreachable!("a batch norm has four tensors")
         };
         let values = NormValues { gamma, beta, mean, variance };
-        self.norms[norm].forward(sums, dims.pixels(), of.epsilon, self.statistics, values);
+        self.norms[norm].forward(Sums::moments(sums, dims.c), of.epsilon, self.statistics, values);
     }
 
-    fn view_gradient(&mut self, step: Step, arena: &mut TrainArena) {
-        let Step::ViewGradient { view, bias, gradient, spread, output } = step else { return };
+    /// a, b and c of the batch norm of a view.
+    fn factors(&self, view: &View) -> Option<[&[f32]; 3]> {
+        view.norm.map(|n| self.norms[n].back.each_ref().map(|f| &f[..]))
+    }
+
+    fn norm_gradient(&mut self, step: Step, arena: &mut TrainArena) {
+        let Step::NormGradient { view, bias, gradient, spread, sums } = step else { return };
         let (isa, pool) = (self.options.isa, arena.pool.clone());
         let dims = arena.dims(self.steps.values[view.value].node());
-        let ([y, scratch], [x, gate, g, spread_values]) =
-            arena.memory.parts([Some(output), Some(arena.scratch)], [Some(view.value), view.gate, gradient, spread]);
-        let gradient = gradient.map(|_| g);
-        let spread = spread.map(|_| spread_values);
-        fn back<'a>(prologue: Prologue<'a>, [gradient, spread]: [Option<&'a [f32]>; 2]) -> Backward<'a> {
-            Backward { prologue, gradient, spread }
-        }
-        let gradients = [gradient, spread];
-        let (sums, zeros) = scratch.split_at_mut(Sums::len(dims.n, dims.c, 2));
-        let zeros = &mut zeros[..blocks(dims.c) * LANES];
-        zeros.fill(0.0);
-        let centre = view.norm.map_or(&*zeros, |n| &self.norms[n].centre);
-        if view.norm.is_some() || bias.is_some() {
-            norm::sum(
-                isa,
-                &pool,
-                Sum::Backward(back(prologue(&self.norms, &view, gate), gradients), centre),
-                dims,
-                x,
-                sums,
-            );
-        }
-        let sums = Sums { values: sums, each: 2, images: dims.n, channels: dims.c };
+        let reads = [Some(view.value), view.gate, gradient, spread, sums];
+        let ([scratch], [x, gate, g, s, left]) = arena.memory.parts([Some(arena.scratch)], reads);
+        let sums = match sums {
+            Some(_) => left,
+            None => {
+                let (sums, zeros) = scratch.split_at_mut(Sums::len(dims.n, dims.c, norm::BACKWARD));
+                let zeros = &mut zeros[..blocks(dims.c) * LANES];
+                zeros.fill(0.0);
+                let centre = view.norm.map_or(&*zeros, |n| &self.norms[n].centre);
+                let back = Backward {
+                    prologue: prologue(&self.norms, &view, gate),
+                    gradient: gradient.map(|_| g),
+                    spread: spread.map(|_| s),
+                };
+                norm::sum(isa, &pool, Sum::Backward(back, centre), dims, x, sums);
+                sums
+            }
+        };
+        let sums = Sums::backward(sums, dims.c);
         let bias = bias.and_then(|l| self.steps.layers[l].bias);
         if let Some(norm) = view.norm {
             let first = self.steps.norms[norm].gamma;
@@ -187,22 +211,52 @@ impl TrainProgram {
         } else if let Some(bias) = bias {
             self.gradients[bias].iter_mut().enumerate().for_each(|(c, v)| *v = sums.get(0, c) as f32);
         }
-        match view.norm {
-            Some(norm) => {
-                let [a, b, c] = &self.norms[norm].back;
-                norm::map(
-                    isa,
-                    &pool,
-                    Map::Backward(back(prologue(&self.norms, &view, gate), gradients), [a, b, c]),
-                    dims,
-                    x,
-                    y,
-                );
+    }
+
+    fn layer_gradient(&mut self, step: Step, arena: &mut TrainArena) {
+        let Step::LayerGradient { layer, view, gradient, spread, input, add, output, sums } = step else { return };
+        let of = self.steps.layers[layer];
+        let (isa, pool) = (self.options.isa, arena.pool.clone());
+        let (reads, node) = (arena.dims(of.reads), arena.dims(of.node));
+        let mut dw = std::mem::take(&mut self.gradients[of.weight]);
+        let kernels = self.layer(layer);
+        let geometry = match &*kernels {
+            LayerKernels::Depthwise { window, .. } => Some(arena.geometry(&of, *window)),
+            _ => None,
+        };
+        let ([dx, sums_out, scratch], [raw, gate, g, s, x, input_gate, other]) = arena.memory.parts(
+            [output, sums, Some(arena.scratch)],
+            [Some(view.value), view.gate, gradient, spread, Some(input.value), input.gate, add],
+        );
+        let back = Backward {
+            prologue: prologue(&self.norms, &view, gate),
+            gradient: gradient.map(|_| g),
+            spread: spread.map(|_| s),
+        };
+        let incoming = Incoming { x: raw, back, factors: self.factors(&view) };
+        let prologue = prologue(&self.norms, &input, input_gate);
+        let outgoing =
+            sums.and(input.norm).map(|n| Outgoing { x, prologue, centre: &self.norms[n].centre, sums: sums_out });
+        let (dw_out, add) = (&mut dw[..], add.map(|_| other));
+        match (&*kernels, geometry) {
+            (LayerKernels::Pointwise { back, .. }, _) => {
+                let dx = back.as_ref().zip(output.map(|_| dx));
+                let (input, outputs, dw) = (reads, node.c, dw_out);
+                let call =
+                    grad::pointwise::Call { input, outputs, incoming, x, prologue, dw, dx, add, outgoing, scratch };
+                grad::pointwise::back(isa, &pool, call);
             }
-            None => {
-                norm::map(isa, &pool, Map::Through(back(prologue(&self.norms, &view, gate), gradients)), dims, x, y)
+            (LayerKernels::Depthwise { forward, flipped, .. }, Some(geometry)) => {
+                let dx = output.map(|_| (flipped.as_ref().unwrap_or(forward), dx));
+                let (input, dw) = (reads, dw_out);
+                let call =
+                    grad::depthwise::Call { input, geometry, incoming, x, prologue, dw, dx, add, outgoing, scratch };
+                grad::depthwise::back(isa, &pool, call);
             }
+            _ => unreachable!("other layers go back step by step"),
         }
+        drop(kernels);
+        self.gradients[of.weight] = dw;
     }
 
     fn weight_gradient(&mut self, step: Step, arena: &mut TrainArena) {
@@ -214,37 +268,20 @@ impl TrainProgram {
         let mut dw = std::mem::take(&mut self.gradients[of.weight]);
         let kernels = self.layer(layer);
         let geometry = match &*kernels {
-            LayerKernels::Dense { window, .. } | LayerKernels::Depthwise { window, .. } => {
-                Some(arena.geometry(&of, *window))
-            }
+            LayerKernels::Dense { window, .. } => Some(arena.geometry(&of, *window)),
             _ => None,
         };
         let is_input = self.graph[of.reads].op == Op::Input;
-        let ([scratch], [x, gate, dy]) =
-            arena.memory.parts([Some(arena.scratch)], [Some(input.value), input.gate, Some(gradient)]);
-        let prologue = prologue(&self.norms, &input, gate);
-        let (images, pixels) = (node.n, node.pixels());
+        let ([scratch], [x, dy]) = arena.memory.parts([Some(arena.scratch)], [Some(input.value), Some(gradient)]);
+        let images = node.n;
         match (&*kernels, geometry) {
-            (LayerKernels::Pointwise { .. }, _) => {
-                let dw = &mut dw;
-                let call = grad::product::Call { channels, images, pixels, x, prologue, dy, dw, scratch };
-                grad::product::pointwise(isa, &pool, call);
-            }
-            (LayerKernels::FullyConnected { .. }, _) => {
-                grad::product::fully_connected(isa, &pool, channels, images, x, dy, &mut dw, scratch);
-            }
-            (LayerKernels::Depthwise { .. }, Some(geometry)) => {
-                let (channels, dw) = (node.c, &mut dw);
-                let call = grad::depthwise::Call { channels, images, geometry, x, prologue, dy, dw, scratch };
-                grad::depthwise::weights(isa, &pool, call);
-            }
             (LayerKernels::Dense { .. }, Some(geometry)) => {
                 let source = if is_input { Source::Plain(self.options.order) } else { Source::Blocked };
                 let dw = &mut dw;
                 let call = grad::dense::Call { channels, images, geometry, source, x, dy, dw, scratch };
                 grad::dense::weights(isa, &pool, call);
             }
-            _ => unreachable!("windows have a geometry"),
+            _ => grad::product::fully_connected(isa, &pool, channels, images, x, dy, &mut dw, scratch),
         }
         drop(kernels);
         self.gradients[of.weight] = dw;
@@ -259,43 +296,18 @@ impl TrainProgram {
         let weights = &self.values[of.weight];
         let images = reads.n;
         let geometry = match &*kernels {
-            LayerKernels::Dense { window, .. } | LayerKernels::Depthwise { window, .. } => {
-                Some(arena.geometry(of, *window))
-            }
+            LayerKernels::Dense { window, .. } => Some(arena.geometry(of, *window)),
             _ => None,
         };
-        let ([dx, scratch], [dy, other]) =
-            arena.memory.parts([Some(output), Some(arena.scratch)], [Some(gradient), add]);
-        let residual = add.map(|_| other);
-        let prologue = Prologue::default();
-        let is_added = match (&*kernels, geometry) {
-            (LayerKernels::Pointwise { back: Some(back), .. }, _) => {
-                let pixels = reads.pixels();
-                back.run(&pool, pointwise::Call { images, pixels, x: dy, y: dx, residual, prologue, scratch });
-                true
-            }
-            (LayerKernels::Depthwise { flipped: Some(flipped), .. }, Some(g)) => {
-                let geometry = g.transposed();
-                let sums = None;
-                let call = depthwise::Call { images, geometry, x: dy, y: dx, residual, sums, prologue, scratch };
-                flipped.run(&pool, call);
-                true
-            }
-            (LayerKernels::Depthwise { .. }, Some(geometry)) => {
-                grad::depthwise::inputs(isa, &pool, node.c, images, geometry, weights, dy, dx);
-                false
-            }
+        let ([dx], [dy, other]) = arena.memory.parts([Some(output)], [Some(gradient), add]);
+        match (&*kernels, geometry) {
             (LayerKernels::Dense { .. }, Some(geometry)) => {
                 grad::dense::inputs(isa, &pool, [reads.c, node.c], images, geometry, weights, dy, dx);
-                false
             }
-            (LayerKernels::FullyConnected { back: Some(back), .. }, _) => {
-                back.run(&pool, images, dy, dx);
-                false
-            }
-            _ => unreachable!("layers whose input gradient is wanted have a way back"),
-        };
-        if let (Some(other), false) = (residual, is_added) {
+            (LayerKernels::FullyConnected { back: Some(back), .. }, _) => back.run(&pool, images, dy, dx),
+            _ => unreachable!("other layers go back in one pass"),
+        }
+        if add.is_some() {
             dx.iter_mut().zip(other).for_each(|(x, o)| *x += o);
         }
     }

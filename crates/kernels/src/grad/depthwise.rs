@@ -1,134 +1,130 @@
-//! Gradients of depthwise convolution.
+//! The way back through a depthwise convolution, in one pass over memory.
 //!
-//! Weights: `∂w[tap]` = Σ over images and pixels of ∂y · x at that tap, one plane (a block of an image) at a time. Inputs:
-//! at stride 1 the forward kernel with flipped weights serves; here is the general case, which scatters every output
-//! gradient over the inputs that it came from.
+//! A plane (a block of an image) at a time, while it lies in the caches: the gradient of the raw output (through batch
+//! norm, activation and gate), the weights' gradient `∂w[tap]` = Σ over images and pixels of ∂y · x at that tap, the input's
+//! gradient, and the sums that the batch norm before the layer needs of that. At stride 1 the forward kernel with flipped
+//! weights gives the input's gradient; otherwise every output gradient is scattered over the inputs that it came from.
 
 use crate::cpu::Isa;
+use crate::depthwise::Depthwise;
 use crate::isa::{Lanes, Tier};
-use crate::layout::{LANES, blocks, volume};
-use crate::pack;
+use crate::layout::{Dims, LANES, blocks, volume};
+use crate::norm::BACKWARD;
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
 use crate::split::{Shared, for_each, piece, wanted};
 use crate::window::Geometry;
 
+use super::{Incoming, Outgoing};
+
 /// What one call works on.
 pub struct Call<'a> {
-    /// Channels.
-    pub channels: usize,
-    /// Images.
-    pub images: usize,
+    /// Images, channels, height and width of the input.
+    pub input: Dims,
     /// The window.
     pub geometry: Geometry,
+    /// Where the gradient comes from.
+    pub incoming: Incoming<'a>,
     /// Blocked input, before the prologue.
     pub x: &'a [f32],
     /// What the layer's prologue did to it.
     pub prologue: Prologue<'a>,
-    /// Gradient of the blocked output.
-    pub dy: &'a [f32],
     /// Gradient of the weights, channels×kh×kw.
     pub dw: &'a mut [f32],
+    /// Where the input's gradient goes, and the layer: with flipped weights at stride 1, as it is otherwise.
+    pub dx: Option<(&'a Depthwise, &'a mut [f32])>,
+    /// Added to the input's gradient.
+    pub add: Option<&'a [f32]>,
+    /// Sums of the input's gradient, a part an image.
+    pub outgoing: Option<Outgoing<'a>>,
     /// At least [`scratch`] values.
     pub scratch: &'a mut [f32],
 }
 
 /// Values of scratch memory for `threads` threads.
 pub fn scratch(channels: usize, images: usize, geometry: &Geometry, threads: usize) -> usize {
-    images * blocks(channels) * taps(geometry) * LANES + threads * geometry.pixels()[0] * LANES
+    let planes: usize = geometry.pixels().iter().sum();
+    images * blocks(channels) * taps(geometry) * LANES + threads * planes * LANES
 }
 
 fn taps(geometry: &Geometry) -> usize {
     geometry.kernel[0] * geometry.kernel[1]
 }
 
-/// Weight gradient.
+/// Gradients of the weights, of the input where wanted, and its sums where wanted.
 ///
 /// # Panics
 /// Where a buffer's length does not fit.
-pub fn weights(isa: Isa, pool: &Pool, call: Call) {
-    let Call { channels, images, geometry, x, prologue, dy, dw, scratch } = call;
+pub fn back(isa: Isa, pool: &Pool, call: Call) {
+    let Call { input, geometry, incoming, x, prologue, dw, dx, add, outgoing, scratch } = call;
     let tier = Tier::of(isa);
     geometry.check();
+    assert_eq!(geometry.input, [input.h, input.w], "the window's input");
     let [x_len, y_len] = geometry.pixels().map(|pixels| volume(&[pixels, LANES]));
-    let (count, taps) = (blocks(channels), taps(&geometry));
-    let lens = (volume(&[images, count, x_len]), volume(&[images, count, y_len]));
-    assert_eq!((x.len(), dy.len()), lens, "depthwise buffers");
-    assert_eq!(dw.len(), channels * taps, "weight gradient of {channels}×{:?}", geometry.kernel);
-    assert!(scratch.len() >= self::scratch(channels, images, &geometry, pool.threads()), "scratch for the gradient");
-    prologue.check(images, count * LANES);
-    let (sums, planes) = scratch.split_at_mut(images * count * taps * LANES);
-    let tasks = wanted(pool, images * count * y_len * taps).min(images * count);
+    let (count, taps) = (blocks(input.c), taps(&geometry));
+    let output = Dims { h: geometry.output[0], w: geometry.output[1], ..input };
+    assert_eq!(x.len(), input.blocked_len(), "the input of {input:?}");
+    assert_eq!(dw.len(), input.c * taps, "weight gradient of {}×{:?}", input.c, geometry.kernel);
+    assert!(scratch.len() >= self::scratch(input.c, input.n, &geometry, pool.threads()), "scratch for the gradient");
+    assert!(dx.as_ref().is_none_or(|(layer, dx)| dx.len() == x.len() && layer.fits(input.c, &geometry)), "dx");
+    assert!(add.is_none_or(|a| a.len() == x.len()), "what is added lies as the input does");
+    assert!(outgoing.is_none() || dx.is_some(), "sums are of the input gradient");
+    prologue.check(input.n, count * LANES);
+    incoming.check(output);
+    if let Some(outgoing) = &outgoing {
+        outgoing.check(input, 1);
+    }
+    let (sums, planes) = scratch.split_at_mut(input.n * count * taps * LANES);
+    let tasks = wanted(pool, 3 * input.n * count * y_len * taps).min(input.n * count);
     let (shared, planes) = (Shared::new(sums), Shared::new(planes));
+    let (layer, dx) = dx.map(|(layer, dx)| (layer, Shared::new(dx))).unzip();
+    let mut outgoing = outgoing;
+    let out_sums = outgoing.as_mut().map(|o| Shared::new(o.sums));
     for_each(pool, tasks, |task, slot| {
-        for plane in piece(images * count, 1, tasks, task) {
+        let dy = planes.at(slot * (x_len + y_len));
+        for plane in piece(input.n * count, 1, tasks, task) {
             let (image, block) = (plane / count, plane % count);
             let task = Task {
                 geometry,
                 x: x[plane * x_len..].as_ptr(),
                 prologue: (!prologue.is_identity()).then(|| prologue.at(image * count * LANES, block * LANES)),
-                plane: planes.at(slot * x_len),
-                dy: dy[plane * y_len..].as_ptr(),
+                plane: dy.wrapping_add(y_len),
+                dy,
                 weights: std::ptr::null(),
+                add: std::ptr::null(),
                 out: shared.at(plane * taps * LANES),
             };
             // SAFETY: the tier was handed out by detection; all pointers lie in buffers whose lengths were checked; each
-            // plane writes its own sums, and each slot its own scratch.
-            unsafe { (tier.depthwise_gradient)(&task) }
+            // plane writes its own sums and its own part of `dx`, and each slot its own scratch.
+            unsafe {
+                (tier.plane)(&incoming.way(output, image).task(block, 0, output.pixels(), dy, false));
+                (tier.depthwise_gradient)(&task);
+                let Some((layer, dx)) = layer.zip(dx) else { continue };
+                let add = add.map_or(std::ptr::null(), |a| a[plane * x_len..].as_ptr());
+                let out = dx.at(plane * x_len);
+                if geometry.stride == [1; 2] {
+                    layer.plane(geometry.transposed(), block, dy, out, add);
+                } else {
+                    let weights = layer.weights(block);
+                    (tier.depthwise_gradient)(&Task { x: std::ptr::null(), weights, add, out, ..task });
+                }
+                if let Some((outgoing, sums)) = outgoing.as_ref().zip(out_sums) {
+                    let way = outgoing.way(input, image, dx.at(image * count * x_len));
+                    (tier.plane)(&way.task(block, 0, input.pixels(), sums.at(plane * BACKWARD * LANES), false));
+                }
+            }
         }
     });
     for (c, row) in dw.chunks_exact_mut(taps).enumerate() {
         for (tap, v) in row.iter_mut().enumerate() {
             let of = |image: usize| sums[((image * count + c / LANES) * taps + tap) * LANES + c % LANES];
-            *v = (0..images).map(of).sum();
+            *v = (0..input.n).map(of).sum();
         }
     }
 }
 
-/// Input gradient for any window. `weights` are channels×kh×kw; `dx` is overwritten.
-///
-/// # Panics
-/// Where a buffer's length does not fit.
-#[expect(clippy::too_many_arguments, reason = "the layer's sizes and its three tensors")]
-pub fn inputs(
-    isa: Isa,
-    pool: &Pool,
-    channels: usize,
-    images: usize,
-    geometry: Geometry,
-    weights: &[f32],
-    dy: &[f32],
-    dx: &mut [f32],
-) {
-    let tier = Tier::of(isa);
-    geometry.check();
-    let [x_len, y_len] = geometry.pixels().map(|pixels| volume(&[pixels, LANES]));
-    let (count, taps) = (blocks(channels), taps(&geometry));
-    let lens = (volume(&[images, count, x_len]), volume(&[images, count, y_len]));
-    assert_eq!((dx.len(), dy.len()), lens, "depthwise buffers");
-    assert_eq!(weights.len(), channels * taps, "weights of {channels}×{:?}", geometry.kernel);
-    let packed = pack::panels(channels, taps, 1, |c, tap| weights[c * taps + tap]);
-    let tasks = wanted(pool, images * count * y_len * taps).min(images * count);
-    let dx = Shared::new(dx);
-    for_each(pool, tasks, |task, _slot| {
-        for plane in piece(images * count, 1, tasks, task) {
-            let task = Task {
-                geometry,
-                x: std::ptr::null(),
-                prologue: None,
-                plane: std::ptr::null_mut(),
-                dy: dy[plane * y_len..].as_ptr(),
-                weights: packed[plane % count * taps * LANES..].as_ptr(),
-                out: dx.at(plane * x_len),
-            };
-            // SAFETY: the tier was handed out by detection; all pointers lie in buffers whose lengths were checked; each
-            // plane writes its own part of `dx`.
-            unsafe { (tier.depthwise_gradient)(&task) }
-        }
-    });
-}
-
 /// One plane: of the weights' gradient, or, where `x` is null, of the input's.
+#[derive(Clone, Copy)]
 pub(crate) struct Task {
     geometry: Geometry,
     x: *const f32,
@@ -137,6 +133,8 @@ pub(crate) struct Task {
     plane: *mut f32,
     dy: *const f32,
     weights: *const f32,
+    /// Added to the input's gradient; null where nothing is.
+    add: *const f32,
     out: *mut f32,
 }
 
@@ -233,7 +231,8 @@ unsafe fn scatter<L: Lanes>(t: &Task) {
     // SAFETY: only outputs and inputs inside the images are touched.
     unsafe {
         for p in 0..g.pixels()[0] {
-            L::splat(0.0).store(t.out.add(p * LANES));
+            let start = if t.add.is_null() { L::splat(0.0) } else { L::load(t.add.add(p * LANES)) };
+            start.store(t.out.add(p * LANES));
         }
         for kh in 0..g.kernel[0] {
             for oh in outputs_of(g, 0, kh) {

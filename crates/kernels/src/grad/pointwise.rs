@@ -1,0 +1,205 @@
+//! The way back through a pointwise convolution, in one pass over memory.
+//!
+//! A strip of pixels at a time, while it lies in the caches: the gradient of the raw output (through batch norm and
+//! activation), what it adds to the weights' gradient, the input's gradient, and the sums that the batch norm before the
+//! layer needs of that. None of the expanded tensors that would otherwise stand between these is ever written.
+
+use crate::cpu::Isa;
+use crate::isa::Tier;
+use crate::layout::{Dims, LANES, blocked_len, blocks};
+use crate::norm::{self, BACKWARD, Way};
+use crate::pointwise::{self, Pointwise, parts};
+use crate::pool::Pool;
+use crate::prologue::{Lanewise, Prologue};
+use crate::split::{Shared, for_each, piece};
+
+use super::{Incoming, Outgoing, product};
+
+/// Most shards of the weights' gradient: enough tasks for many threads, few enough to add up quickly.
+const SHARDS: usize = 16;
+/// Pixels of a strip, but for channels so many that the strip would leave a small L2 cache.
+const STRIP: usize = 64;
+const STRIP_BYTES: usize = 320 << 10;
+
+/// What one call works on.
+pub struct Call<'a> {
+    /// Images, input channels, height and width.
+    pub input: Dims,
+    /// Output channels.
+    pub outputs: usize,
+    /// Where the gradient comes from.
+    pub incoming: Incoming<'a>,
+    /// Blocked input, before the prologue.
+    pub x: &'a [f32],
+    /// What the layer's prologue did to it.
+    pub prologue: Prologue<'a>,
+    /// Gradient of the weights, outputs×inputs.
+    pub dw: &'a mut [f32],
+    /// The layer with its weights transposed, and where the input's gradient goes.
+    pub dx: Option<(&'a Pointwise, &'a mut [f32])>,
+    /// Added to the input's gradient.
+    pub add: Option<&'a [f32]>,
+    /// Sums of the input's gradient.
+    pub outgoing: Option<Outgoing<'a>>,
+    /// At least [`scratch`] values.
+    pub scratch: &'a mut [f32],
+}
+
+/// Values of scratch memory for `threads` threads.
+pub fn scratch(input: Dims, outputs: usize, threads: usize) -> usize {
+    let (strips, shards) = (strip_len([input.c, outputs]), shards(input));
+    shards * product::partial([input.c, outputs]) + threads * strips
+}
+
+fn shards(input: Dims) -> usize {
+    (input.n * parts(input.n, input.pixels())).min(SHARDS)
+}
+
+fn strip([inputs, outputs]: [usize; 2]) -> usize {
+    let fit = STRIP_BYTES / ((blocks(inputs) + blocks(outputs)) * LANES * size_of::<f32>());
+    fit.clamp(7, STRIP)
+}
+
+/// Values of a thread's strips of input and of gradient.
+fn strip_len(channels: [usize; 2]) -> usize {
+    strip(channels) * (blocks(channels[0]) + blocks(channels[1])) * LANES
+}
+
+/// Gradients of the weights, of the input where wanted, and its sums where wanted.
+///
+/// # Panics
+/// Where a buffer's length does not fit.
+pub fn back(isa: Isa, pool: &Pool, call: Call) {
+    let Call { input, outputs, incoming, x, prologue, dw, dx, add, outgoing, scratch } = call;
+    let tier = Tier::of(isa);
+    let (inputs, pixels) = (input.c, input.pixels());
+    let output = Dims { c: outputs, ..input };
+    let (parts, shards) = (parts(input.n, pixels), shards(input));
+    assert_eq!(x.len(), input.blocked_len(), "the input of {input:?}");
+    assert_eq!(dw.len(), inputs * outputs, "weight gradient of {outputs}×{inputs}");
+    assert!(scratch.len() >= self::scratch(input, outputs, pool.threads()), "scratch for the gradient");
+    assert!(dx.as_ref().is_none_or(|(layer, dx)| dx.len() == x.len() && layer.channels() == [outputs, inputs]), "dx");
+    assert!(add.is_none_or(|a| a.len() == x.len()), "what is added lies as the input does");
+    assert!(outgoing.is_none() || dx.is_some(), "sums are of the input gradient");
+    prologue.check(input.n, blocks(inputs) * LANES);
+    incoming.check(output);
+    if let Some(outgoing) = &outgoing {
+        outgoing.check(input, parts);
+    }
+    let partial = product::partial([inputs, outputs]);
+    let (sums, strips) = scratch.split_at_mut(shards * partial);
+    let strip = strip([inputs, outputs]);
+    let (shared, strips) = (Shared::new(sums), Shared::new(strips));
+    let (layer, dx) = dx.map(|(layer, dx)| (layer, Shared::new(dx))).unzip();
+    let mut outgoing = outgoing;
+    let out_sums = outgoing.as_mut().map(|o| Shared::new(o.sums));
+    let image_len = blocked_len(1, inputs, pixels, 1);
+    for_each(pool, shards, |shard, slot| {
+        let strips = strips.at(slot * strip_len([inputs, outputs]));
+        for (n, unit) in piece(input.n * parts, 1, shards, shard).enumerate() {
+            let (image, part) = (unit / parts, unit % parts);
+            let at = image * image_len;
+            let task = Task {
+                tier,
+                x: x[at..].as_ptr(),
+                prologue: (!prologue.is_identity()).then(|| prologue.at(image * blocks(inputs) * LANES, 0)),
+                incoming: incoming.way(output, image),
+                dw: shared.at(shard * partial),
+                is_first: n == 0,
+                gradient: layer.zip(dx.map(|dx| dx.at(at))),
+                add: add.map_or(std::ptr::null(), |a| a[at..].as_ptr()),
+                outgoing: outgoing.as_ref().zip(dx).map(|(o, dx)| o.way(input, image, dx.at(at))),
+                sums: out_sums.map_or(std::ptr::null_mut(), |s| s.at(unit * blocks(inputs) * BACKWARD * LANES)),
+                channels: [inputs, outputs],
+                plane: pixels * LANES,
+                strip,
+                dy: strips,
+                x_strip: strips.wrapping_add(strip * blocks(outputs) * LANES),
+            };
+            let pixels = piece(pixels, 1, parts, part);
+            for first in pixels.clone().step_by(strip) {
+                // SAFETY: the tier was handed out by detection; all pointers lie in buffers whose lengths were checked;
+                // tasks differ in image or part, so each writes its own part of `dx` and its own sums; each shard has its
+                // own part of `dw`, and each slot its own strips.
+                unsafe { task.run(first, strip.min(pixels.end - first), first == pixels.start) }
+            }
+        }
+    });
+    product::gather(pool, sums, shards, [inputs, outputs], dw);
+}
+
+/// A part of one image.
+struct Task<'a> {
+    tier: &'static Tier,
+    x: *const f32,
+    prologue: Option<Lanewise>,
+    incoming: Way,
+    /// `[block][input][16]`.
+    dw: *mut f32,
+    /// Whether these sums begin at zero.
+    is_first: bool,
+    /// The layer that gives the input's gradient, and where the image's goes.
+    gradient: Option<(&'a Pointwise, *mut f32)>,
+    /// Added to it; null where nothing is.
+    add: *const f32,
+    outgoing: Option<Way>,
+    /// Of the outgoing way, `[block][value][16]`.
+    sums: *mut f32,
+    /// Inputs and outputs.
+    channels: [usize; 2],
+    /// Values between the input's blocks.
+    plane: usize,
+    strip: usize,
+    /// Room for a strip of the output's gradient, and one of the input.
+    dy: *mut f32,
+    x_strip: *mut f32,
+}
+
+impl Task<'_> {
+    /// A strip of `count` pixels from `first` on, the part's first one or a later one.
+    ///
+    /// # Safety
+    /// The task's pointers cover the strip.
+    unsafe fn run(&self, first: usize, count: usize, is_parts_first: bool) {
+        let Task { tier, plane, dy, .. } = *self;
+        let ([inputs, outputs], block_len) = (self.channels, self.strip * LANES);
+        // SAFETY of all below: the caller's.
+        unsafe {
+            for block in 0..blocks(outputs) {
+                (tier.plane)(&self.incoming.task(block, first, count, dy.add(block * block_len), false));
+            }
+            let (mut x, mut x_block) = (self.x.add(first * LANES), plane);
+            if let Some(prologue) = &self.prologue {
+                for block in 0..blocks(inputs) {
+                    let to = self.x_strip.add(block * block_len);
+                    (tier.plane)(&norm::Task::forward(prologue, block, x.add(block * plane), to, count));
+                }
+                (x, x_block) = (self.x_strip, block_len);
+            }
+            (tier.weight_gradient)(&product::Task {
+                x,
+                x_block,
+                x_pixel: LANES,
+                dy,
+                y_block: block_len,
+                y_pixel: LANES,
+                dw: self.dw,
+                inputs,
+                pixels: count,
+                blocks: blocks(outputs),
+                is_first: self.is_first && is_parts_first,
+            });
+            if let Some((layer, dx)) = self.gradient {
+                let to = dx.add(first * LANES);
+                let add = if self.add.is_null() { self.add } else { self.add.add(first * LANES) };
+                (tier.pointwise)(&pointwise::Task::strip(layer, [block_len, plane], dy, to, add, count));
+            }
+            if let Some(outgoing) = &self.outgoing {
+                for block in 0..blocks(inputs) {
+                    let sums = self.sums.add(block * BACKWARD * LANES);
+                    (tier.plane)(&outgoing.task(block, first, count, sums, !is_parts_first));
+                }
+            }
+        }
+    }
+}
