@@ -299,10 +299,11 @@ impl TrainProgram {
             LayerKernels::Dense { window, .. } => Some(arena.geometry(of, *window)),
             _ => None,
         };
-        let ([dx], [dy, other]) = arena.memory.parts([Some(output)], [Some(gradient), add]);
+        let writes = [Some(output), Some(arena.scratch)];
+        let ([dx, scratch], [dy, other]) = arena.memory.parts(writes, [Some(gradient), add]);
         match (&*kernels, geometry) {
             (LayerKernels::Dense { .. }, Some(geometry)) => {
-                grad::dense::inputs(isa, &pool, [reads.c, node.c], images, geometry, weights, dy, dx);
+                grad::dense::inputs(isa, &pool, [reads.c, node.c], images, geometry, weights, dy, dx, scratch);
             }
             (LayerKernels::FullyConnected { back: Some(back), .. }, _) => back.run(&pool, images, dy, dx),
             _ => unreachable!("other layers go back in one pass"),
