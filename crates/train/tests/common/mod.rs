@@ -68,10 +68,11 @@ impl<'a> Truth<'a> {
         for id in self.graph.ids().skip(1) {
             let reads = self.graph[id].inputs[0];
             if let Op::BatchNorm { .. } = self.graph[id].op {
-                for c in 0..self.graph[id].channels {
-                    let found = moments(self.shapes[reads], &results[reads.0], c).map(|v| f64::from(v as f32));
-                    let first = self.firsts[id.0];
-                    (parameters[first + 2][c], parameters[first + 3][c]) = (found[0], found[1]);
+                let statistics = parameters[self.firsts[id.0] + 2..][..2].iter_mut();
+                for (which, values) in statistics.enumerate() {
+                    for (c, value) in values.iter_mut().enumerate() {
+                        *value = f64::from(moments(self.shapes[reads], &results[reads.0], c)[which] as f32);
+                    }
                 }
             }
             results.push(self.node(id, &parameters[self.firsts[id.0]..], &results));
@@ -112,13 +113,13 @@ impl<'a> Truth<'a> {
 
     fn batch_norm(&self, shape: Shape, epsilon: f64, x: &[f64], p: &[Vec<f64>]) -> Vec<f64> {
         let mut y = vec![0.0; x.len()];
-        for c in 0..shape.c {
+        for (c, (gamma, beta)) in p[0].iter().zip(&p[1]).enumerate() {
             let [mean, variance] = match self.statistics {
                 Statistics::Running => [p[2][c], p[3][c]],
                 Statistics::Batch { .. } => moments(shape, x, c),
             };
             for i in channel(shape, c) {
-                y[i] = (x[i] - mean) / (variance + epsilon).sqrt() * p[0][c] + p[1][c];
+                y[i] = (x[i] - mean) / (variance + epsilon).sqrt() * gamma + beta;
             }
         }
         y
