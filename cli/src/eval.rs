@@ -32,7 +32,8 @@ pub struct Eval {
     /// Photos in a call
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
-    /// Print one JSON object: photos, unreadable, top1, top5, loss, classes_by
+    /// Print one JSON object: photos, unreadable, top1 and top5 (or mean_average_precision for photos of several labels),
+    /// loss, classes_by
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -74,7 +75,7 @@ impl Eval {
         if self.json {
             return print::json(&Report { figures, unreadable: unreadable.len(), classes_by });
         }
-        print::line(format!("{}  of {} photos", print::figures(&figures), figures.photos))
+        print::line(format!("{figures}  of {} photos", figures.photos))
     }
 
     /// The photos, their classes numbered as the network's `has` outputs are.

@@ -3,7 +3,6 @@
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use mobilenet::train::Evaluation;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -25,12 +24,6 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// A layer's name for people: its node's without `.conv`, which only tells it from its batch norm.
 pub fn layer(node: &str) -> &str {
     node.strip_suffix(".conv").unwrap_or(node)
-}
-
-/// An evaluation's figures for people.
-pub fn figures(&Evaluation { top1, top5, loss, .. }: &Evaluation) -> String {
-    let top5 = top5.map_or(String::new(), |top5| format!("top-5 {:.2} %  ", top5 * 100.0));
-    format!("top-1 {:.2} %  {top5}loss {loss:.4}", top1 * 100.0)
 }
 
 /// Photos that are named one by one when they cannot be read.

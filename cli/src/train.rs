@@ -30,7 +30,8 @@ const HEADINGS: [&str; 4] = ["Photos and folder", "Network", "Training", "Settin
 #[command(
     allow_negative_numbers = true,
     after_help = "DATA is a folder with a folder of photos per class (or train/ and val/ with such folders), or a CSV with \
-columns file, class, name beside a .tar or .tar.gz. docs/training.md explains every setting.
+columns file, class, name beside a .tar or .tar.gz. With columns file, label, label a photo may have any number of labels, \
+which --set loss=binary learns. docs/training.md explains every setting.
 
 A run leaves in its folder: model.safetensors (for `classify`, `eval`, `bench`), checkpoint.safetensors and the one \
 before, log.jsonl, recipe.toml. Ctrl-C writes a checkpoint and ends with exit code 130. With --resume the run goes on by \

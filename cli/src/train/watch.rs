@@ -52,6 +52,14 @@ impl Watch<'_> {
                 note!("{plan}");
                 if self.json { print::json(event) } else { Ok(()) }
             }
+            Event::Unfolded { photos } => {
+                self.write(event);
+                note!(
+                    "the weights' batch norms were folded: their statistics are now those of {photos} training photos, and \
+                     the network computes what it did"
+                );
+                Ok(())
+            }
             Event::Step { epoch, loss, images_per_second, seconds_left, .. } => {
                 self.steps += 1;
                 self.bar.set_position((epoch / self.epochs * 10_000.0) as u64);
@@ -68,7 +76,7 @@ impl Watch<'_> {
             Event::Epoch { epoch, training_loss, validation, seconds } => {
                 self.write(event);
                 let loss = training_loss.map_or(String::new(), |loss| format!("  training loss {loss:.3}"));
-                let figures = validation.map_or(String::new(), |figures| format!("  {}", print::figures(&figures)));
+                let figures = validation.map_or(String::new(), |figures| format!("  {figures}"));
                 let line = format!("epoch {epoch}{loss}{figures}  {seconds:.0} s");
                 if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }
             }

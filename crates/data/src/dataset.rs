@@ -5,13 +5,26 @@ use crate::{Error, folder, table};
 use mobilenet_run::Image;
 use mobilenet_run::image::{self, MAX_FILE_BYTES};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// What a photo shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a photo shows, as indices into [`Dataset::classes`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// One class, an index into [`Dataset::classes`].
+    /// One class.
     Class(u32),
+    /// Any number of labels, each once, in order.
+    Labels(Arc<[u32]>),
+}
+
+impl Target {
+    /// All labels; a class is a single one.
+    pub fn labels(&self) -> &[u32] {
+        match self {
+            Target::Class(class) => std::slice::from_ref(class),
+            Target::Labels(labels) => labels,
+        }
+    }
 }
 
 /// Where a photo's bytes are.
@@ -51,11 +64,13 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens the data at `path` to train on: a folder with a folder per class, or a CSV and its archive, either of them
-    /// given and the other found beside it (`x.csv`, `x.tar`, `x.tar.gz` or `x.tgz`).
+    /// Opens the data at `path` to train on: a folder with a folder per class; a CSV and its archive, either of them
+    /// given and the other found beside it (`x.csv`, `x.tar`, `x.tar.gz` or `x.tgz`); a CSV among the photos that it
+    /// names, or their folder with this one CSV in it.
     ///
     /// Classes of a folder are numbered in the order of their names; of a CSV as its column `class` says, or in the
-    /// order of names where that column holds names.
+    /// order of names where that column holds names. A CSV with several columns `label`, or whose last column `label` is
+    /// followed by further fields or is empty in some line, gives each photo [any number of labels](Target::Labels).
     ///
     /// # Errors
     /// As [`Error`] lists: among them no photos, a class without photos, one class only, a CSV line that makes no sense.
@@ -95,8 +110,10 @@ impl Dataset {
         let path = || self.path.clone();
         let mut photos = vec![0u64; self.classes.len()];
         for item in &self.items {
-            let Target::Class(class) = item.target;
-            photos[class as usize] += 1;
+            item.target.labels().iter().for_each(|&label| photos[label as usize] += 1);
+        }
+        if self.has_labels() {
+            return if self.classes.is_empty() { Err(Error::NoLabels { path: path() }) } else { Ok(self) };
         }
         if let Some(empty) = photos.iter().position(|&count| count == 0) {
             return Err(Error::EmptyClass { path: path(), class: self.classes[empty].clone() });
@@ -121,6 +138,11 @@ impl Dataset {
     /// All photos.
     pub fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// Whether photos may have any number of labels.
+    pub fn has_labels(&self) -> bool {
+        self.items.iter().any(|item| matches!(item.target, Target::Labels(_)))
     }
 
     /// How many photos there are.

@@ -48,6 +48,12 @@ pub enum Error {
         /// The class.
         class: String,
     },
+    /// Photos with any number of labels, and all have none.
+    #[error("{path}: no photo has a label; name those that a photo shows after its file: file,label,label")]
+    NoLabels {
+        /// The data set.
+        path: PathBuf,
+    },
     /// A class that training does not know.
     #[error("{path}: class `{class}` is not among the {known} classes of the training data or model")]
     UnknownClass {

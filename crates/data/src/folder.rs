@@ -1,7 +1,8 @@
-//! A folder per class.
+//! A folder per class, or a folder of photos with a CSV that says what they show.
 
 use crate::dataset::{Dataset, Item, Source, Target};
 use crate::error::Error;
+use crate::table;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,11 +12,16 @@ const PHOTOS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "
 /// Folders inside a class that are looked into.
 const MAX_DEPTH: usize = 16;
 
-/// Opens the folder; classes are its folders' names, or those of `known`.
+/// Opens the folder; classes are its folders' names, or those of `known`. Where a single file in it is a CSV that names
+/// photos and labels, that one is opened.
 pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Error> {
+    let entries = entries(path)?;
+    if let [csv] = entries.iter().filter(|entry| table::names_labels(entry)).collect::<Vec<_>>()[..] {
+        return table::open(csv, None, known);
+    }
     let mut folders = Vec::new();
     let mut loose = false;
-    for entry in entries(path)? {
+    for entry in entries {
         if entry.is_dir() {
             let Some(name) = entry.file_name().and_then(|name| name.to_str()) else {
                 return Err(Error::Name { path: entry });
@@ -52,9 +58,9 @@ fn collect(folder: &Path, depth: usize, target: Target, set: &mut Dataset) -> Re
     }
     for path in entries(folder)? {
         if path.is_dir() {
-            collect(&path, depth + 1, target, set)?;
+            collect(&path, depth + 1, target.clone(), set)?;
         } else if is_photo(&path) {
-            set.items.push(Item { source: Source::File(path), target });
+            set.items.push(Item { source: Source::File(path), target: target.clone() });
         } else {
             set.ignored.push(path);
         }

@@ -66,9 +66,9 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// Height and width.
     pub size: [usize; 2],
-    /// The photos' classes.
-    pub targets: Vec<u32>,
-    /// The classes that were mixed in, where the augmentation mixes.
+    /// What the photos show.
+    pub targets: Vec<Target>,
+    /// What was mixed in, where the augmentation mixes.
     pub mixed: Option<Mixed>,
     /// The photos' indices in the data set; where one could not be read, its replacement's.
     pub indices: Vec<usize>,
@@ -295,8 +295,7 @@ impl Job {
             else {
                 continue;
             };
-            let Target::Class(class) = self.shared.dataset.items()[item].target;
-            targets.push(class);
+            targets.push(self.shared.dataset.items()[item].target.clone());
             indices.push(item);
         }
         images.truncate(targets.len() * length);

@@ -3,6 +3,7 @@
 //! As torchvision 0.29's `RandomErasing` and `transforms.v2.MixUp` and `CutMix`, which pair each photo with the one
 //! before it in the batch.
 
+use crate::Target;
 use crate::random::Random;
 
 /// Tries for a rectangle that is smaller than the photo.
@@ -65,9 +66,9 @@ pub struct Mix {
 /// The other half of a mixed batch's labels: the loss is `share · loss(targets) + (1 − share) · loss(others)`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mixed {
-    /// For each photo, the class of the one that was mixed in.
-    pub others: Vec<u32>,
-    /// For each photo, the share of its own class.
+    /// For each photo, what the one that was mixed in shows.
+    pub others: Vec<Target>,
+    /// For each photo, the share of its own target.
     pub shares: Vec<f32>,
 }
 
@@ -76,7 +77,7 @@ impl Mix {
     pub(crate) fn apply(
         &self,
         images: &mut [f32],
-        targets: &[u32],
+        targets: &[Target],
         size: [usize; 2],
         random: &mut Random,
     ) -> Option<Mixed> {

@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 
 /// Largest CSV, in bytes.
 const MAX_CSV: u64 = 1 << 30;
+/// Longest first line that is looked at in a folder's CSV, in bytes.
+const MAX_HEADER: u64 = 1 << 16;
 
 /// A line of the CSV.
 struct Row {
     line: usize,
     file: String,
-    class: u32,
+    target: Target,
     /// First byte and size in the tar.
     place: Option<(u64, u64)>,
 }
@@ -61,7 +63,7 @@ pub(crate) fn open(csv: &Path, archive: Option<&Path>, known: Option<&[String]>)
         Some(archive) => members(csv, &archive, &rows)?,
         None => (files(csv, &rows)?, None),
     };
-    let targets = rows.iter().map(|row| Target::Class(row.class));
+    let targets = rows.into_iter().map(|row| row.target);
     let items = sources.into_iter().zip(targets).map(|(source, target)| Item { source, target }).collect();
     Ok(Dataset { path: csv.to_owned(), classes, items, archive, ignored: Vec::new() })
 }
@@ -114,49 +116,129 @@ fn line(csv: &Path, line: usize, reason: impl Into<String>) -> Error {
     Error::Line { path: csv.to_owned(), line, reason: reason.into() }
 }
 
+/// Whether a file is a CSV whose first line names photos and what they show.
+pub(crate) fn names_labels(path: &Path) -> bool {
+    let is_csv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) && path.is_file();
+    let first = || {
+        let mut text = Vec::new();
+        File::open(path).ok()?.take(MAX_HEADER).read_to_end(&mut text).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let (_, header) = csv::parse(text.lines().next()?).ok()?.into_iter().next()?;
+        Columns::new(path, &header).ok()
+    };
+    is_csv && first().is_some()
+}
+
+/// What the first line names.
+struct Columns {
+    count: usize,
+    file: usize,
+    labels: Vec<usize>,
+    name: Option<usize>,
+    place: Option<(usize, usize)>,
+    /// Columns before the labels that end the line, of which there may be any number; none where they do not.
+    before_labels: Option<usize>,
+}
+
+impl Columns {
+    fn new(csv: &Path, header: &[String]) -> Result<Columns, Error> {
+        let is = |name: &'static str| move |field: &String| field.trim() == name;
+        let column = |name: &'static str| header.iter().position(is(name));
+        let need = |name: &'static str| Error::Column { path: csv.to_owned(), column: name };
+        let file = column("file").ok_or_else(|| need("file"))?;
+        let class = column("class");
+        let labels = match class {
+            Some(class) => vec![class],
+            None => (0..header.len()).filter(|&i| is("label")(&header[i])).collect(),
+        };
+        if labels.is_empty() {
+            return Err(need("class"));
+        }
+        let before_labels = header.iter().rposition(|field| !is("label")(field)).map_or(0, |last| last + 1);
+        Ok(Columns {
+            count: header.len(),
+            file,
+            labels,
+            name: column("name"),
+            place: column("offset").zip(column("size")),
+            before_labels: Some(before_labels).filter(|&b| class.is_none() && b < header.len()),
+        })
+    }
+
+    /// What a line's photo shows.
+    fn labels<'a>(&'a self, fields: &'a [String]) -> impl Iterator<Item = &'a str> {
+        let further = fields.get(self.count..).unwrap_or_default();
+        let named = self.labels.iter().filter_map(|&column| fields.get(column));
+        named.chain(further).map(|field| field.trim()).filter(|label| !label.is_empty())
+    }
+
+    /// Whether photos may have any number of labels.
+    fn are_many(&self, records: &[csv::Record]) -> bool {
+        let is_open = |records: &[csv::Record]| records.iter().any(|(_, fields)| self.labels(fields).count() != 1);
+        self.labels.len() > 1 || (self.before_labels.is_some() && is_open(records))
+    }
+
+    /// Refuses a line that does not fit the first.
+    fn check(&self, csv: &Path, many: bool, (number, fields): &csv::Record) -> Result<(), Error> {
+        let fits = match self.before_labels.filter(|_| many) {
+            Some(before) => fields.len() >= before,
+            None => fields.len() == self.count,
+        };
+        if !fits {
+            let reason = format!("{} fields, but the first line names {}", fields.len(), self.count);
+            return Err(line(csv, *number, reason));
+        }
+        if fields[self.file].is_empty() {
+            return Err(line(csv, *number, "no file is named"));
+        }
+        if !many && self.labels(fields).next().is_none() {
+            return Err(line(csv, *number, "no class is given"));
+        }
+        Ok(())
+    }
+
+    /// First byte and size of a line's photo in the tar.
+    fn place(&self, csv: &Path, (number, fields): &csv::Record) -> Result<Option<(u64, u64)>, Error> {
+        let Some((offset, bytes)) = self.place else { return Ok(None) };
+        let size = |column: usize| {
+            let text = fields[column].trim();
+            text.parse::<u64>().map_err(|_| line(csv, *number, format!("`{text}` is no number of bytes")))
+        };
+        let (offset, bytes) = (size(offset)?, size(bytes)?);
+        if bytes > MAX_FILE_BYTES {
+            return Err(line(csv, *number, format!("{bytes} bytes are more than a photo may have ({MAX_FILE_BYTES})")));
+        }
+        Ok(Some((offset, bytes)))
+    }
+}
+
 /// The lines below the header, and the class list.
 fn read_rows(csv: &Path, text: &str, known: Option<&[String]>) -> Result<(Vec<Row>, Vec<String>), Error> {
     let records = csv::parse(text).map_err(|(number, reason)| line(csv, number, reason))?;
     let Some(((_, header), records)) = records.split_first() else {
         return Err(Error::NoPhotos { path: csv.to_owned() });
     };
-    let column = |name: &str| header.iter().position(|field| field.trim() == name);
-    let need = |name: &'static str| move |_: ()| Error::Column { path: csv.to_owned(), column: name };
-    let file = column("file").ok_or(()).map_err(need("file"))?;
-    let class = column("class").or_else(|| column("label")).ok_or(()).map_err(need("class"))?;
-    let name = column("name");
-    let place = column("offset").zip(column("size"));
-
-    for (number, fields) in records {
-        if fields.len() != header.len() {
-            let reason = format!("{} fields, but the first line names {}", fields.len(), header.len());
-            return Err(line(csv, *number, reason));
-        }
-        if fields[file].is_empty() {
-            return Err(line(csv, *number, "no file is named"));
-        }
-        if fields[class].trim().is_empty() {
-            return Err(line(csv, *number, "no class is given"));
-        }
-    }
-    let numbered = name.is_some() || records.iter().all(|(_, fields)| fields[class].trim().parse::<u32>().is_ok());
-    let mut classes = if numbered {
+    let columns = Columns::new(csv, header)?;
+    let many = columns.are_many(records);
+    records.iter().try_for_each(|record| columns.check(csv, many, record))?;
+    let name = columns.name.filter(|_| !many);
+    let all = || records.iter().flat_map(|(_, fields)| columns.labels(fields));
+    let mut classes = if name.is_some() || all().all(|label| label.parse::<u32>().is_ok()) {
         Classes::numbered(csv, known)
     } else {
-        Classes::named(csv, known, records.iter().map(|(_, fields)| fields[class].trim()).collect())
+        Classes::named(csv, known, all().collect())
     };
     let mut rows = Vec::with_capacity(records.len());
-    for (number, fields) in records {
-        let class = classes.index(*number, fields[class].trim(), name.map(|name| fields[name].trim()))?;
-        let size = |column: usize| {
-            let text = fields[column].trim();
-            text.parse::<u64>().map_err(|_| line(csv, *number, format!("`{text}` is no number of bytes")))
+    for record @ (number, fields) in records {
+        let name = name.map(|name| fields[name].trim());
+        let indices = columns.labels(fields).map(|label| classes.index(*number, label, name));
+        let indices = indices.collect::<Result<BTreeSet<u32>, _>>()?;
+        let target = match indices.first() {
+            Some(&class) if !many => Target::Class(class),
+            _ => Target::Labels(indices.into_iter().collect()),
         };
-        let place = place.map(|(offset, bytes)| Ok::<_, Error>((size(offset)?, size(bytes)?))).transpose()?;
-        if let Some((_, bytes)) = place.filter(|&(_, bytes)| bytes > MAX_FILE_BYTES) {
-            return Err(line(csv, *number, format!("{bytes} bytes are more than a photo may have ({MAX_FILE_BYTES})")));
-        }
-        rows.push(Row { line: *number, file: fields[file].clone(), class, place });
+        let place = columns.place(csv, record)?;
+        rows.push(Row { line: *number, file: fields[columns.file].clone(), target, place });
     }
     Ok((rows, classes.list()?))
 }

@@ -18,7 +18,7 @@ fn classes(set: &Dataset) -> Vec<&str> {
 fn targets(set: &Dataset) -> Vec<u32> {
     let class = |item: &mobilenet_data::Item| match item.target {
         Target::Class(class) => class,
-        _ => unreachable!("only classes so far"),
+        _ => panic!("photos with one class each"),
     };
     set.items().iter().map(class).collect()
 }
@@ -170,6 +170,64 @@ fn a_tar_is_read_at_the_places_that_the_csv_gives() {
     assert_eq!(refused(&dir, "x.csv"), "x.csv: line 3: 70 bytes from 70 reach beyond the archive's 100");
     fs::write(dir.path().join("x.csv"), csv.replace(",70,70", ",70,18446744073709551615")).unwrap();
     assert!(refused(&dir, "x.csv").starts_with("x.csv: line 3: 18446744073709551615 bytes are more than a photo"));
+}
+
+fn labels(set: &Dataset) -> Vec<Vec<u32>> {
+    assert!(set.has_labels());
+    set.items().iter().map(|item| item.target.labels().to_vec()).collect()
+}
+
+#[test]
+fn a_csv_may_give_any_number_of_labels() {
+    let red = photo(RED);
+    let open = |csv: &str| {
+        let dir = folder(&[("set/x.csv", csv.as_bytes()), ("set/a.bmp", &red), ("set/b.bmp", &red)]);
+        let archive = folder(&[("x.csv", csv.as_bytes()), ("x.tar", &tar(&[("a.bmp", &red), ("b.bmp", &red)]))]);
+        let set = Dataset::open(archive.path().join("x.tar")).unwrap();
+        for path in ["set", "set/x.csv"] {
+            let beside = Dataset::open(dir.path().join(path)).unwrap();
+            assert_eq!((classes(&beside), labels(&beside)), (classes(&set), labels(&set)), "{csv}");
+            assert_eq!(beside.read(1).unwrap().rgb[..3], RED);
+        }
+        (classes(&set).join(" "), labels(&set))
+    };
+    let [both, one] = [("cat dog".to_owned(), vec![vec![0, 1], vec![1]]), ("cat".to_owned(), vec![vec![0], vec![]])];
+    assert_eq!(open("file,label,label\na.bmp,dog,cat\nb.bmp,dog,\n"), both);
+    assert_eq!(open("file,label,label\na.bmp,dog,cat,dog\nb.bmp,dog\n"), both);
+    assert_eq!(open("file,label\na.bmp,cat, dog\nb.bmp,dog\n"), both);
+    assert_eq!(open("file,label\na.bmp,cat\nb.bmp\n"), one);
+    assert_eq!(open("file,label\na.bmp,cat\nb.bmp,\n"), one);
+    let numbers = vec![vec![0, 2], vec![1]];
+    assert_eq!(open("file,label\na.bmp,2,0\nb.bmp,1\n"), ("class 0 class 1 class 2".into(), numbers));
+}
+
+#[test]
+fn labels_that_make_no_sense_are_refused_and_known_classes_hold() {
+    let red = photo(RED);
+    let set = |csv: &str| folder(&[("x.csv", csv.as_bytes()), ("a.bmp", &red), ("b.bmp", &red)]);
+    for (csv, message) in [
+        (
+            "file,label\na.bmp\nb.bmp",
+            "no photo has a label; name those that a photo shows after its file: file,label,label",
+        ),
+        ("file,label,label,size,offset\na.bmp,x,y", "line 2: 3 fields, but the first line names 5"),
+        ("file,size,label\na.bmp,1,x,y\nb.bmp", "line 3: 1 fields, but the first line names 3"),
+        ("file,label\na.bmp,x,y\n,x", "line 3: no file is named"),
+    ] {
+        assert_eq!(refused(&set(csv), "x.csv"), format!("x.csv: {message}"), "{csv:?}");
+    }
+    let known = ["dog".to_owned(), "cat".to_owned()];
+    let dir = set("file,label\na.bmp,cat,dog\nb.bmp\n");
+    assert_eq!(labels(&Dataset::open_as(dir.path().join("x.csv"), &known).unwrap()), [vec![0, 1], vec![]]);
+    let error = Dataset::open_as(dir.path().join("x.csv"), &known[..1]).unwrap_err();
+    assert_eq!(text(&error, &dir), "x.csv: class `cat` is not among the 1 classes of the training data or model");
+}
+
+#[test]
+fn class_folders_beside_another_csv_stay_class_folders() {
+    let red = photo(RED);
+    let dir = folder(&[("set/a/1.bmp", &red), ("set/b/1.bmp", &red), ("set/notes.csv", b"who,when\nme,today\n")]);
+    assert_eq!(targets(&Dataset::open(dir.path().join("set")).unwrap()), [0, 1]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use common::{folder, photo, shared, write};
 use mobilenet_data::auto::Auto;
 use mobilenet_data::crop::Border;
 use mobilenet_data::mix::{Erase, Mix};
-use mobilenet_data::{Augment, Batch, Dataset, Error, Loader, LoaderOptions, augment::Crop};
+use mobilenet_data::{Augment, Batch, Dataset, Error, Loader, LoaderOptions, Target, augment::Crop};
 use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ fn unreadable_photos_are_replaced_named_once_and_counted() {
         for batch in &batches {
             for (k, &index) in batch.indices.iter().enumerate() {
                 assert_eq!(batch.images[k * 192].round() as usize, index);
-                assert_eq!(batch.targets[k], u32::from(index >= 10));
+                assert_eq!(batch.targets[k], Target::Class(u32::from(index >= 10)));
             }
         }
     }

@@ -380,7 +380,7 @@ proptest! {
             });
             assert_plain("dense weights", isa, &dw, &want);
             let mut dx = vec![f32::NAN; dims.blocked_len()];
-            dense::inputs(isa, &pool, [c, o], n, g, &weights, &dy, &mut dx);
+            dense::inputs(isa, &pool, [c, o], n, g, &weights, &dy, &mut dx, &mut scratch);
             assert_close("dense inputs", isa, &dx, dims, &want_dx);
         }
     }

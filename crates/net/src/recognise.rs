@@ -42,6 +42,36 @@ pub struct Overrides {
     pub activation: Option<Activation>,
 }
 
+/// How a classifier's logits are to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Outputs {
+    /// A photo shows one class: their softmax.
+    #[default]
+    Exclusive,
+    /// A photo shows any number of labels: the sigmoid of each.
+    Independent,
+}
+
+impl FromStr for Outputs {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Outputs, String> {
+        match text {
+            "exclusive" => Ok(Outputs::Exclusive),
+            "independent" => Ok(Outputs::Independent),
+            _ => Err(format!("{text} is no kind of outputs; give exclusive or independent")),
+        }
+    }
+}
+
+impl std::fmt::Display for Outputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Outputs::Exclusive => "exclusive",
+            Outputs::Independent => "independent",
+        })
+    }
+}
+
 /// What a weights file was found to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recognised {
@@ -55,6 +85,8 @@ pub struct Recognised {
     pub preprocessing: Preprocessing,
     /// Names of the classes, where the file has them.
     pub labels: Option<Vec<String>>,
+    /// How the logits are to be read.
+    pub outputs: Outputs,
     /// What could not be known, a line each for the user to see.
     pub guesses: Vec<String>,
 }
@@ -111,7 +143,8 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
         let reason = format!("it names {} classes and has {}", labels.len(), spec.classes);
         return Err(Error::format(path, reason));
     }
-    Ok(Recognised { origin, table, spec, preprocessing, labels, guesses })
+    let outputs = says.value("outputs", |_| true, "exclusive or independent")?.unwrap_or_default();
+    Ok(Recognised { origin, table, spec, preprocessing, labels, outputs, guesses })
 }
 
 /// What the user or the metadata says beside the shapes.

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mobilenet_kernels::{Isa, Pool, cpu};
 use mobilenet_net::preprocessing::Preprocessing;
-use mobilenet_net::recognise::{Overrides, Recognised};
+use mobilenet_net::recognise::{Outputs, Overrides, Recognised};
 use mobilenet_net::{Loaded, Origin};
 
 use crate::arena::Arena;
-use crate::classify::top_classes;
+use crate::classify::{top_classes, top_labels};
 use crate::error::Error;
 use crate::image::Image;
 use crate::labels::Labels;
@@ -67,7 +67,8 @@ pub struct Prediction {
     pub class: usize,
     /// The class's name.
     pub label: String,
-    /// Between 0 and 1; all classes together, and the background where there is one, give 1.
+    /// Between 0 and 1; all classes together, and the background where there is one, give 1. Where the weights' outputs are
+    /// [independent](Outputs::Independent), each is a probability by itself.
     pub probability: f32,
 }
 
@@ -146,7 +147,11 @@ impl Classifier {
 
     /// The `top` likeliest classes, likeliest first.
     pub fn classify(&self, image: &Image, top: usize) -> Vec<Prediction> {
-        let answers = top_classes(&self.logits(image), top, self.preprocessing.background_class);
+        let probabilities = match self.recognised.outputs {
+            Outputs::Exclusive => top_classes,
+            Outputs::Independent => top_labels,
+        };
+        let answers = probabilities(&self.logits(image), top, self.preprocessing.background_class);
         let named = |(class, probability)| Prediction {
             class,
             label: self.labels.get(class).unwrap_or_default().to_owned(),

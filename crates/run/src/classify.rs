@@ -36,6 +36,14 @@ pub fn top_classes(logits: &[f32], k: usize, background_class: bool) -> Vec<(usi
     top_k(&probabilities[usize::from(background_class).min(logits.len())..], k)
 }
 
+/// The `k` likeliest labels with their probabilities, likeliest first, where each output is a label of its own: the
+/// sigmoid of every logit. `background_class` as in [`top_classes`].
+pub fn top_labels(logits: &[f32], k: usize, background_class: bool) -> Vec<(usize, f32)> {
+    let labels = &logits[usize::from(background_class).min(logits.len())..];
+    let probabilities: Vec<f32> = labels.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect();
+    top_k(&probabilities, k)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +70,12 @@ mod tests {
     fn nan_comes_last_wherever_it_stands() {
         let top = top_k(&[f32::NAN, 1.0, f32::NAN, f32::NEG_INFINITY, 2.0], 5);
         assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [4, 1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn labels_have_probabilities_of_their_own() {
+        assert_eq!(top_labels(&[0.0, 200.0, -200.0], 3, false), [(1, 1.0), (0, 0.5), (2, 0.0)]);
+        assert_eq!(top_labels(&[9.0, 0.0], 3, true), [(0, 0.5)]);
     }
 
     #[test]

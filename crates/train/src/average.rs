@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use mobilenet_net::graph::Parameter;
-use mobilenet_net::{Error, Tensor};
+use mobilenet_net::{Error, Params, Tensor};
 
 use crate::optim::named;
 
@@ -69,6 +69,15 @@ impl Average {
         &self.values
     }
 
+    /// Takes the statistics among `values`, which are in the parameters' order, in place of the averaged ones.
+    pub fn set_statistics(&mut self, values: &[Vec<f32>]) {
+        for ((average, values), parameter) in self.values.iter_mut().zip(values).zip(&self.parameters) {
+            if !parameter.role.is_learned() {
+                average.copy_from_slice(values);
+            }
+        }
+    }
+
     /// How often [`Average::update`] was called.
     pub fn updates(&self) -> u64 {
         self.updates
@@ -78,6 +87,11 @@ impl Average {
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let tensors = self.parameters.iter().zip(&self.values);
         tensors.map(|(p, v)| (p.name.clone(), Tensor::from_f32(&p.shape, v.clone()))).collect()
+    }
+
+    /// The averages as a network's parameters.
+    pub fn params(&self) -> Params {
+        Params { tensors: self.state(), ..Params::default() }
     }
 
     /// Takes up what [`Average::state`] and [`Average::updates`] gave.

@@ -36,6 +36,17 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// Photos that cross-entropy cannot learn from.
+    #[error(
+        "{photo} has {} labels; loss = \"cross_entropy\" needs one a photo: set loss = \"binary\" for any number",
+        if *labels == 0 { "no".to_owned() } else { labels.to_string() }
+    )]
+    Labels {
+        /// The first such photo.
+        photo: String,
+        /// How many labels it has.
+        labels: usize,
+    },
     /// Training has run away.
     #[error(
         "at step {step} {layer} is not a number any more: lower the learning rate (--lr) or clip gradients (clip_norm); {}",

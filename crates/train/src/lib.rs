@@ -1,11 +1,13 @@
 //! Training on the CPU: a network differentiated into a planned list of steps, optimizers, losses, checkpoints.
 
+mod accumulate;
 pub mod arena;
 pub mod average;
 pub mod checkpoint;
 mod differentiate;
 pub mod error;
 pub mod evaluate;
+pub mod folded;
 pub mod folder;
 mod hash;
 mod layer;
@@ -13,13 +15,16 @@ pub mod loss;
 pub mod measure;
 pub mod model_file;
 mod norm;
+mod objective;
 pub mod optim;
 mod photos;
 pub mod program;
 pub mod recipe;
+pub mod reestimate;
 pub mod schedule;
 mod step;
 mod steps;
+mod teacher;
 pub mod trainer;
 
 pub use arena::TrainArena;

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use mobilenet_net::arch::{Spec, Table};
 use mobilenet_net::preprocessing::Preprocessing;
+use mobilenet_net::recognise::Outputs;
 use mobilenet_net::{Error, Params, weights};
 
-/// Writes `params` with the network's description, preprocessing and class names beside them.
+/// Writes `params` with the network's description, preprocessing, class names and what the outputs are beside them.
 ///
 /// # Errors
 /// [`Error::Write`] where the file cannot be written; nothing half-written is left.
@@ -17,6 +18,7 @@ pub fn save(
     spec: &Spec,
     preprocessing: &Preprocessing,
     classes: &[String],
+    outputs: Outputs,
 ) -> Result<(), Error> {
     let mut say = |key: &str, value: String| params.metadata.insert(key.to_owned(), value);
     say("format", "mobilenet 1".into());
@@ -29,6 +31,7 @@ pub fn save(
     say("bn_epsilon", spec.bn_epsilon.to_string());
     say("total_stride", spec.total_stride.to_string());
     say("preprocessing", serde_json::to_string(preprocessing).expect("numbers and names are JSON"));
+    say("outputs", outputs.to_string());
     say("labels", serde_json::to_string(classes).expect("strings are JSON"));
     weights::save(path, &params)
 }

@@ -14,7 +14,11 @@ impl Recipe {
     /// How photos become tensors when they are not changed at random: the short side to 8/7 of the network's size and the
     /// middle of it, or, for small photos that are cropped with a border, the whole photo.
     pub fn preprocessing(&self) -> Preprocessing {
-        let size = self.resolution;
+        self.preprocessing_to(self.resolution)
+    }
+
+    /// As [`preprocessing`](Self::preprocessing), to `size`×`size` pixels.
+    fn preprocessing_to(&self, size: usize) -> Preprocessing {
         let resize = match self.augmentation.crop {
             Crop::RandomResized => Resize::ShortSide(size * 8 / 7),
             Crop::Padded | Crop::None => Resize::ShortSide(size),
@@ -29,9 +33,22 @@ impl Recipe {
         }
     }
 
-    /// Batches to learn from.
-    pub fn training_photos(&self) -> LoaderOptions {
-        LoaderOptions::training(self.batch, self.seed, self.preprocessing(), augment(&self.augmentation))
+    /// Height and width of the photos in training in an epoch, counted from 0: see [`Recipe::resolutions`].
+    pub fn resolution_in(&self, epoch: u64) -> usize {
+        let begun = self.resolutions.iter().rev().find(|[from, _]| *from as u64 <= epoch);
+        begun.map_or(self.resolution, |[_, pixels]| *pixels)
+    }
+
+    /// Batches to learn from in an epoch.
+    pub fn training_photos(&self, epoch: u64) -> LoaderOptions {
+        let preprocessing = self.preprocessing_to(self.resolution_in(epoch));
+        LoaderOptions::training(self.batch, self.seed, preprocessing, augment(&self.augmentation))
+    }
+
+    /// Batches to estimate batch norm's statistics from: in random order, for a few photos should be of all classes, and
+    /// as evaluation sees them.
+    pub fn estimation_photos(&self) -> LoaderOptions {
+        LoaderOptions::training(self.batch, self.seed, self.preprocessing(), Augment::none())
     }
 
     /// Batches to check with.

@@ -38,11 +38,16 @@ pub struct Recipe {
     pub width_rule: WidthRule,
     /// 32, 16 or 8: for small photos, early layers keep their size.
     pub total_stride: usize,
-    /// Height and width of the photos in training, in pixels.
+    /// Height and width of the photos, in pixels.
     pub resolution: usize,
+    /// Other sizes in training, pairs of an epoch and the pixels from there on, as in `[[0, 128], [20, 160]]`: small photos
+    /// first are faster (progressive resizing, arXiv 2104.00298 §4.2), smaller ones throughout fit random crops better
+    /// (arXiv 1906.06423). Evaluation is at `resolution`.
+    pub resolutions: Vec<[usize; 2]>,
     /// Photos of a step that are worked on together.
     pub batch: usize,
-    /// Batches whose gradients are averaged before the weights move.
+    /// Batches whose gradients are averaged before the weights move, every photo counting the same. Batch norm's running
+    /// statistics move at every batch.
     pub accumulate: usize,
     /// Times that every photo is seen.
     pub epochs: f64,
@@ -58,7 +63,7 @@ pub struct Recipe {
     pub clip_norm: Option<f64>,
     /// What is minimised.
     pub loss: LossKind,
-    /// Share of the target that is spread over all classes.
+    /// Share of the target that is spread over all classes; in `binary` as timm has it, y · (1 − share) + share / classes.
     pub label_smoothing: f64,
     /// Whether rare classes count more.
     pub class_weights: ClassWeights,
@@ -72,6 +77,9 @@ pub struct Recipe {
     pub bn_momentum: f64,
     /// Which statistics batch norm normalises by.
     pub bn_statistics: BnStatistics,
+    /// Photos that batch norm's statistics are estimated from anew after the last epoch, as evaluation sees them, under the
+    /// weights that count; 0 keeps the running ones. See [`reestimate`](crate::reestimate).
+    pub bn_reestimate: usize,
     /// Parameters that are not trained, by the starts of their names, e.g. `stem`, `block1.`.
     pub freeze: Vec<String>,
     /// What every random choice follows from.
@@ -103,10 +111,10 @@ macro_rules! choice {
 choice!(
     /// What is minimised.
     LossKind {
-        /// One class a photo.
+        /// The class of a photo against all others: the softmax's cross-entropy.
         #[default]
         CrossEntropy,
-        /// Any number of labels a photo.
+        /// Each label of a photo by itself, of which it may have any number: the sigmoids' cross-entropy.
         Binary,
     }
 );

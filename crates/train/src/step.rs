@@ -11,7 +11,7 @@ use mobilenet_net::graph::Op;
 use crate::arena::TrainArena;
 use crate::layer::LayerKernels;
 use crate::norm::{NormState, NormValues, Sums};
-use crate::program::TrainProgram;
+use crate::program::{Statistics, TrainProgram};
 use crate::steps::{Step, View};
 
 /// A view's prologue, its gate being what memory holds of it.
@@ -195,11 +195,20 @@ impl TrainProgram {
             }
         };
         let sums = Sums::backward(sums, dims.c);
+        let bias = bias.and_then(|l| self.steps.layers[l].bias);
         if let Some(norm) = view.norm {
-            let gamma = self.steps.norms[norm].gamma;
-            let [gamma, beta] = &mut self.gradients[gamma..gamma + 2] else { unreachable!("γ and β") };
+            let first = self.steps.norms[norm].gamma;
+            let [gamma, beta] = &mut self.gradients[first..first + 2] else { unreachable!("γ and β") };
             self.norms[norm].backward(sums, dims.n * dims.pixels(), self.statistics, gamma, beta);
-        } else if let Some(bias) = bias.and_then(|l| self.steps.layers[l].bias) {
+            // The batch's mean takes a bias away again; the running one does not.
+            if let (Some(bias), Statistics::Running) = (bias, self.statistics) {
+                for (c, scale) in self.norms[norm].back[0][..dims.c].iter().enumerate() {
+                    self.gradients[bias][c] = scale * self.gradients[first + 1][c];
+                }
+            } else if let Some(bias) = bias {
+                self.gradients[bias].fill(0.0);
+            }
+        } else if let Some(bias) = bias {
             self.gradients[bias].iter_mut().enumerate().for_each(|(c, v)| *v = sums.get(0, c) as f32);
         }
     }
@@ -290,10 +299,11 @@ impl TrainProgram {
             LayerKernels::Dense { window, .. } => Some(arena.geometry(of, *window)),
             _ => None,
         };
-        let ([dx], [dy, other]) = arena.memory.parts([Some(output)], [Some(gradient), add]);
+        let writes = [Some(output), Some(arena.scratch)];
+        let ([dx, scratch], [dy, other]) = arena.memory.parts(writes, [Some(gradient), add]);
         match (&*kernels, geometry) {
             (LayerKernels::Dense { .. }, Some(geometry)) => {
-                grad::dense::inputs(isa, &pool, [reads.c, node.c], images, geometry, weights, dy, dx);
+                grad::dense::inputs(isa, &pool, [reads.c, node.c], images, geometry, weights, dy, dx, scratch);
             }
             (LayerKernels::FullyConnected { back: Some(back), .. }, _) => back.run(&pool, images, dy, dx),
             _ => unreachable!("other layers go back in one pass"),

@@ -11,29 +11,35 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use mobilenet_data::{Batch, Dataset, Loader};
+use mobilenet_data::{Batch, Dataset, Epoch, Loader};
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::arch::{self, Spec, Table};
 use mobilenet_net::preprocessing::Preprocessing;
-use mobilenet_net::{Params, Tensor, init};
+use mobilenet_net::recognise::Outputs;
+use mobilenet_net::{Graph, Params, init};
+use mobilenet_run::Program;
 use mobilenet_run::program::Options;
-use mobilenet_run::{Arena, Program};
 use serde::Serialize;
 
+use crate::accumulate::Accumulator;
 use crate::arena::TrainArena;
 use crate::average::Average;
 use crate::checkpoint::{Checkpoint, Network, Position};
 use crate::error::Error;
-use crate::evaluate::{Evaluation, evaluate};
-use crate::loss::{CrossEntropy, Distillation, Targets, balanced_weights};
+use crate::evaluate::{self, Evaluation};
+use crate::folded::{is_folded, unfold};
 use crate::model_file;
+use crate::objective::{Objective, expect_classes};
 use crate::optim::Optimizer;
 use crate::program::{Forward, Statistics, TrainOptions, TrainProgram};
-use crate::recipe::{BnStatistics, ClassWeights, LossKind, Recipe};
+use crate::recipe::{BnStatistics, LossKind, Recipe};
+use crate::reestimate::reestimate;
 
 pub use begin::{Origin, Plan, Start};
 pub use resume::Resumed;
 
+/// Photos that give folded weights their statistics.
+const UNFOLD_PHOTOS: usize = 256;
 /// The trained network's file in a run's folder.
 pub const MODEL: &str = "model.safetensors";
 
@@ -41,13 +47,19 @@ pub const MODEL: &str = "model.safetensors";
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
+    /// The weights to begin with had their batch norms folded; photos have given them true statistics, and the network
+    /// computes what it did. See [`folded`](crate::folded).
+    Unfolded {
+        /// Photos that the statistics are of.
+        photos: usize,
+    },
     /// Training begins.
     Start(Box<Plan>),
     /// A step was made.
     Step {
         /// Epochs so far, with a fraction.
         epoch: f64,
-        /// The batch's loss.
+        /// Mean loss of the step's photos.
         loss: f64,
         /// The learning rate.
         lr: f64,
@@ -95,13 +107,16 @@ pub struct Trainer {
     folder: PathBuf,
     pool: Arc<Pool>,
     program: TrainProgram,
-    arena: Option<(usize, TrainArena)>,
+    arena: Option<([usize; 3], TrainArena)>,
     optimizer: Optimizer,
+    /// Where a step has several batches.
+    accumulator: Option<Accumulator>,
+    /// Batches of the present step so far.
+    learned: u64,
     average: Option<Average>,
     loader: Loader,
     validation: Option<Loader>,
-    loss: CrossEntropy,
-    teacher: Option<TeacherNetwork>,
+    objective: Objective,
     position: Position,
     /// What checkpoints say of the photos.
     extra: BTreeMap<String, String>,
@@ -109,13 +124,11 @@ pub struct Trainer {
     saved: Instant,
 }
 
-/// A network to learn from.
-struct TeacherNetwork {
-    program: Program,
-    arena: Option<Arena>,
-    distillation: Distillation,
-    /// From the student's pixels to the teacher's: a factor and a summand a channel.
-    pixels: [(f32, f32); 3],
+/// A step that was made.
+struct Made {
+    /// Mean over its photos.
+    loss: f64,
+    photos: usize,
 }
 
 impl Trainer {
@@ -123,7 +136,8 @@ impl Trainer {
     /// epsilon then hold) or from fresh weights.
     ///
     /// # Errors
-    /// A recipe that fits no network, a teacher that cannot be opened or has other classes, an input too small.
+    /// A recipe that fits no network or not the photos' labels, a teacher that cannot be opened or has other classes, an
+    /// input too small.
     pub fn new(
         recipe: Recipe,
         dataset: Arc<Dataset>,
@@ -133,12 +147,9 @@ impl Trainer {
         start: Option<Start>,
     ) -> Result<Trainer, Error> {
         recipe.check()?;
-        for (key, is_known) in [("accumulate", recipe.accumulate == 1), ("loss", recipe.loss == LossKind::CrossEntropy)]
-        {
-            if !is_known {
-                let text = format!("{key}: the trainer knows accumulate = 1 and loss = cross_entropy only");
-                return Err(mobilenet_net::Error::Config(text).into());
-            }
+        let objective = Objective::new(&recipe, &dataset)?;
+        if let (Some(photos), LossKind::CrossEntropy) = (&validation, recipe.loss) {
+            expect_classes(photos)?;
         }
         let table = match recipe.dropout {
             Some(rate) => Table { dropout: rate as f32, ..arch::find(&recipe.model)? },
@@ -163,36 +174,41 @@ impl Trainer {
         let mut optimizer =
             Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
         optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));
-        let average = recipe.average.map(|decay| {
-            let values = program.values().iter().map(Vec::as_slice);
-            Average::new(decay, recipe.average_warmup, program.parameters(), values)
-        });
-        let weights = (recipe.class_weights == ClassWeights::Balanced).then(|| balanced_weights(&counts(&dataset)));
-        let teacher = recipe.teacher.as_ref().map(|t| TeacherNetwork::open(t, &recipe, spec.classes)).transpose()?;
-        let loader = Loader::new(dataset.clone(), recipe.training_photos());
+        let accumulator = (recipe.accumulate > 1).then(|| Accumulator::new(program.gradients()));
+        let average = average(&recipe, &program);
+        let loader = Loader::new(dataset.clone(), recipe.training_photos(0));
         let validation = validation.map(|dataset| Loader::new(dataset, recipe.evaluation_photos()));
         let trainer = Trainer {
-            loss: CrossEntropy { smoothing: recipe.label_smoothing as f32, weights },
             position: Position { seed: recipe.seed, ..Position::default() },
             network: Network { table, spec },
             classes: dataset.classes().to_vec(),
             folder: folder.to_owned(),
             pool: pool.clone(),
             saved: Instant::now(),
-            extra: resume::describe(&dataset, loader.batches()),
+            extra: resume::describe(&dataset, steps_in_epoch(&loader, &recipe)),
             arena: None,
             origin,
             recipe,
             program,
             optimizer,
+            accumulator,
+            learned: 0,
             average,
             loader,
             validation,
-            teacher,
+            objective,
         };
         // What does not fit fails before anything is done.
-        trainer.program.graph().infer(trainer.recipe.batch, trainer.recipe.resolution, trainer.recipe.resolution)?;
+        let Recipe { batch, resolution, resolutions, .. } = &trainer.recipe;
+        for side in resolutions.iter().map(|[_, side]| side).chain([resolution]) {
+            trainer.program.graph().infer(*batch, *side, *side)?;
+        }
         Ok(trainer)
+    }
+
+    /// The network.
+    pub fn graph(&self) -> &Graph {
+        self.program.graph()
     }
 
     /// Where training stands.
@@ -214,53 +230,59 @@ impl Trainer {
     pub fn run(&mut self, watch: &mut dyn FnMut(&Event) -> Control) -> Result<Ended, Error> {
         let begin = Instant::now();
         let mut images = 0usize;
-        let (batches, epochs) = (self.loader.batches() as u64, self.recipe.epochs);
-        let end = (batches as f64 * epochs).ceil() as u64;
+        let (steps, epochs) = (self.steps_in_epoch(), self.recipe.epochs);
+        let end = (steps as f64 * epochs).ceil() as u64;
         if watch(&Event::Start(Box::new(self.plan()))) == Control::Stop {
             return Ok(Ended::Stopped);
         }
+        if let Some(photos) = self.unfold()? {
+            watch(&Event::Unfolded { photos });
+        }
         // An epoch whose last step is made lacks its evaluation.
-        while self.position.steps_of(batches) < end || self.position.step_in_epoch >= batches {
+        while self.position.steps_of(steps) < end || self.position.step_in_epoch >= steps {
             let epoch = self.position.epoch;
+            self.loader.set_options(self.recipe.training_photos(epoch));
+            let done = self.position.step_in_epoch as usize * self.recipe.accumulate;
+            let mut batches = self.loader.epoch(epoch, done);
             let mut losses = (0.0, 0usize);
-            for batch in self.loader.epoch(epoch, self.position.step_in_epoch as usize) {
-                let batch = batch?;
-                let at = epoch as f64 + self.position.step_in_epoch as f64 / batches as f64;
+            while self.position.steps_of(steps) < end && self.position.step_in_epoch < steps {
+                let at = epoch as f64 + self.position.step_in_epoch as f64 / steps as f64;
                 let lr = self.recipe.schedule().rate(at, epochs);
-                let loss = self.step(&batch, lr as f32)?;
+                let Some(Made { loss, photos }) = self.step(&mut batches, lr as f32)? else { break };
                 losses = (losses.0 + loss, losses.1 + 1);
-                images += batch.len();
-                self.loader.recycle(batch);
-                self.position.step_in_epoch += 1;
-                self.position.step += 1;
+                images += photos;
                 let seconds = begin.elapsed().as_secs_f64();
                 let speed = images as f64 / seconds;
-                let done = self.position.steps_of(batches);
-                let left = (end - done) as f64 * self.recipe.batch as f64 / speed;
-                let event = Event::Step { epoch: at, loss, lr, images_per_second: speed, seconds_left: left };
+                let done = self.position.steps_of(steps);
+                let photos_left = (end - done) as usize * self.recipe.batch * self.recipe.accumulate;
+                let seconds_left = photos_left as f64 / speed;
+                let event = Event::Step { epoch: at, loss, lr, images_per_second: speed, seconds_left };
                 if watch(&event) == Control::Stop {
                     self.save()?;
                     return Ok(Ended::Stopped);
                 }
                 // After these there is a checkpoint all the same.
-                if done >= end || self.position.step_in_epoch >= batches {
+                if done >= end || self.position.step_in_epoch >= steps {
                     break;
                 }
                 if self.saved.elapsed().as_secs_f64() >= self.recipe.checkpoint_every {
                     self.save()?;
                 }
             }
-            if self.position.steps_of(batches) < end || self.position.step_in_epoch >= batches {
+            if self.position.steps_of(steps) < end || self.position.step_in_epoch >= steps {
                 self.position.epoch += 1;
                 self.position.step_in_epoch = 0;
             }
             self.expect_numbers()?;
+            if self.position.steps_of(steps) >= end {
+                self.reestimate()?;
+            }
             let validation = self.evaluate()?;
-            self.position.best = validation.map(|v| v.top1).into_iter().chain(self.position.best).reduce(f64::max);
+            self.position.best = validation.map(|v| v.score()).into_iter().chain(self.position.best).reduce(f64::max);
             self.save()?;
             let training_loss = (losses.1 > 0).then(|| losses.0 / losses.1 as f64);
             let seconds = begin.elapsed().as_secs_f64();
-            let epoch = self.position.steps_of(batches) as f64 / batches as f64;
+            let epoch = self.position.steps_of(steps) as f64 / steps as f64;
             let event = Event::Epoch { epoch, training_loss, validation, seconds };
             if watch(&event) == Control::Stop {
                 return Ok(Ended::Stopped);
@@ -269,55 +291,119 @@ impl Trainer {
         Ok(Ended::Done)
     }
 
-    /// One batch's step; its loss.
-    fn step(&mut self, batch: &Batch, lr: f32) -> Result<f64, Error> {
+    /// Gives folded weights true statistics before the first step, from photos as training shows them: its batches'
+    /// statistics are what the weights must agree with. Running statistics that are used as they are need no change.
+    /// Returns the number of photos.
+    fn unfold(&mut self) -> Result<Option<usize>, Error> {
+        if self.position.step > 0 || self.recipe.bn_statistics == BnStatistics::Frozen {
+            return Ok(None);
+        }
+        let mut params = self.program.params();
+        if !is_folded(self.program.graph(), &params) {
+            return Ok(None);
+        }
+        let batches = self.loader.epoch(0, 0).take(UNFOLD_PHOTOS.div_ceil(self.recipe.batch));
+        let photos = unfold(self.program.graph(), &mut params, batches, &self.pool)?;
+        let names: Vec<String> = self.program.parameters().iter().map(|p| p.name.clone()).collect();
+        let (values, _) = self.program.values_mut();
+        for (value, name) in values.iter_mut().zip(&names) {
+            if let Some(tensor) = params.tensors.remove(name) {
+                *value = tensor.into_f32();
+            }
+        }
+        self.average = average(&self.recipe, &self.program);
+        Ok(Some(photos))
+    }
+
+    /// Estimates batch norm's statistics under the weights that count, where the recipe wants it.
+    fn reestimate(&mut self) -> Result<(), Error> {
+        let batches = self.recipe.bn_reestimate.div_ceil(self.recipe.batch);
+        if batches == 0 {
+            return Ok(());
+        }
+        self.loader.set_options(self.recipe.estimation_photos());
+        let photos = self.loader.epoch(self.position.epoch, 0).take(batches);
+        let Some(average) = &mut self.average else {
+            reestimate(&mut self.program, photos, &self.pool)?;
+            return Ok(());
+        };
+        let mut averaged = TrainProgram::compile(self.program.graph(), &average.params(), TrainOptions::default())?;
+        reestimate(&mut averaged, photos, &self.pool)?;
+        average.set_statistics(averaged.values());
+        Ok(())
+    }
+
+    /// Steps of an epoch. The last one may be of fewer batches than the others.
+    fn steps_in_epoch(&self) -> u64 {
+        steps_in_epoch(&self.loader, &self.recipe)
+    }
+
+    /// A step by the next batches; `None` where there are none left.
+    fn step(&mut self, batches: &mut Epoch, lr: f32) -> Result<Option<Made>, Error> {
+        let mut made = Made { loss: 0.0, photos: 0 };
+        for batch in batches.take(self.recipe.accumulate) {
+            let batch = batch?;
+            let loss = self.learn(&batch)?;
+            made.photos += batch.len();
+            made.loss += (loss - made.loss) * batch.len() as f64 / made.photos as f64;
+            self.loader.recycle(batch);
+        }
+        if made.photos == 0 {
+            return Ok(None);
+        }
+        self.update(lr);
+        Ok(Some(made))
+    }
+
+    /// Computes a batch's gradients for the next [`Trainer::update`], as one of at most `accumulate` batches. Returns the
+    /// batch's loss.
+    ///
+    /// # Errors
+    /// A size that the network cannot take; a loss that is no number.
+    pub fn learn(&mut self, batch: &Batch) -> Result<f64, Error> {
         let n = batch.len();
         let [h, w] = batch.size;
-        let mut arena = match self.arena.take() {
-            Some((images, arena)) if images == n => arena,
-            _ => self.program.arena(n, h, w, &self.pool)?,
+        // An arena of another size gives its memory back first.
+        let mut arena = match self.arena.take().filter(|(size, _)| *size == [n, h, w]) {
+            Some((_, arena)) => arena,
+            None => self.program.arena(n, h, w, &self.pool)?,
         };
         arena.input_mut().copy_from_slice(&batch.images);
         let statistics = match self.recipe.bn_statistics {
             BnStatistics::Batch => Statistics::Batch { momentum: self.recipe.bn_momentum as f32 },
             BnStatistics::Frozen => Statistics::Running,
         };
-        let dropout = Some(self.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.position.step);
+        let batches = self.position.step * self.recipe.accumulate as u64 + self.learned;
+        let dropout = Some(self.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ batches);
         self.program.forward(&mut arena, Forward { statistics, dropout });
 
-        let logits = arena.result().to_vec();
-        let classes = self.classes.len();
-        let loss = self.loss(batch, &logits, classes, arena.result_gradient_mut())?;
+        let (logits, gradient) = arena.result_and_gradient_mut();
+        let loss = self.objective.run(batch, logits, gradient, &self.pool)?;
         if !loss.is_finite() {
             return Err(self.not_a_number(self.runaway().unwrap_or_else(|| "the loss".into())));
         }
         self.program.backward(&mut arena);
+        if let Some(accumulator) = &mut self.accumulator {
+            accumulator.add(self.program.gradients(), n);
+        }
+        self.learned += 1;
+        self.arena = Some(([n, h, w], arena));
+        Ok(loss)
+    }
+
+    /// Moves the weights by the gradients of the batches that were learned since the last update, every photo counting
+    /// the same: the end of a step.
+    pub fn update(&mut self, lr: f32) {
         let (values, gradients) = self.program.values_mut();
+        let gradients = self.accumulator.as_ref().map_or(gradients, Accumulator::mean);
         self.optimizer.step(values, gradients, lr);
         if let Some(average) = &mut self.average {
             average.update(self.program.values().iter().map(Vec::as_slice));
         }
-        self.arena = Some((n, arena));
-        Ok(loss)
-    }
-
-    /// The loss, and its gradient by the logits.
-    fn loss(&mut self, batch: &Batch, logits: &[f32], classes: usize, gradient: &mut [f32]) -> Result<f64, Error> {
-        let loss = match &batch.mixed {
-            None => {
-                let targets: Vec<usize> = batch.targets.iter().map(|&t| t as usize).collect();
-                self.loss.run(logits, classes, Targets::Classes(&targets), gradient)
-            }
-            Some(mixed) => {
-                let pair = |((&a, &b), &share): ((&u32, &u32), &f32)| (a as usize, b as usize, share);
-                let pairs: Vec<_> = batch.targets.iter().zip(&mixed.others).zip(&mixed.shares).map(pair).collect();
-                self.loss.run(logits, classes, Targets::Pairs(&pairs), gradient)
-            }
-        };
-        let Some(teacher) = &mut self.teacher else { return Ok(loss) };
-        let distillation = teacher.distillation;
-        let word = teacher.logits(batch, &self.pool)?;
-        Ok(distillation.mix(logits, word, classes, loss, gradient))
+        self.accumulator.iter_mut().for_each(Accumulator::reset);
+        self.learned = 0;
+        self.position.step_in_epoch += 1;
+        self.position.step += 1;
     }
 
     /// The first tensor that holds something else than numbers.
@@ -339,15 +425,11 @@ impl Trainer {
 
     /// The weights that count: averaged where an average is kept.
     pub fn params(&self) -> Params {
-        let Some(average) = &self.average else { return self.program.params() };
-        let parameters = self.program.parameters().iter().zip(average.values());
-        let named = |(p, v): (&mobilenet_net::graph::Parameter, &Vec<f32>)| {
-            (p.name.clone(), Tensor::from_f32(&p.shape, v.clone()))
-        };
-        Params { tensors: parameters.map(named).collect(), ..Params::default() }
+        self.average.as_ref().map_or_else(|| self.program.params(), Average::params)
     }
 
-    /// Figures of the weights that count on the validation photos, where there are any.
+    /// Figures of the weights that count on the validation photos, where there are any: by labels where the network learns
+    /// from photos of any number of labels.
     ///
     /// # Errors
     /// Where none of them can be read.
@@ -355,7 +437,9 @@ impl Trainer {
         let Some(loader) = &self.validation else { return Ok(None) };
         let options = Options { isa: Isa::detect(), ..Options::default() };
         let program = Program::compile(self.program.graph(), self.params(), &options)?;
-        Ok(Some(evaluate(&program, loader, &self.pool)?))
+        let has_labels = self.loader.dataset().has_labels() || loader.dataset().has_labels();
+        let by_labels = has_labels && self.recipe.loss == LossKind::Binary;
+        Ok(Some(evaluate::of(&program, loader, by_labels, &self.pool)?))
     }
 
     /// Writes a checkpoint, and the network as a file that runs.
@@ -380,7 +464,11 @@ impl Trainer {
         // The network first: whoever is stopped between the two goes on from the older checkpoint, and writes both anew.
         let Network { table, spec } = &self.network;
         let path = self.folder.join(MODEL);
-        model_file::save(&path, self.params(), table, spec, &self.preprocessing(), &self.classes)?;
+        let outputs = match self.recipe.loss {
+            LossKind::CrossEntropy => Outputs::Exclusive,
+            LossKind::Binary => Outputs::Independent,
+        };
+        model_file::save(&path, self.params(), table, spec, &self.preprocessing(), &self.classes, outputs)?;
         checkpoint.save(&self.folder)?;
         self.saved = Instant::now();
         Ok(())
@@ -391,47 +479,13 @@ impl Trainer {
     }
 }
 
-impl TeacherNetwork {
-    fn open(recipe: &crate::recipe::Teacher, student: &Recipe, classes: usize) -> Result<TeacherNetwork, Error> {
-        let loaded = mobilenet_net::load(&recipe.weights, &Default::default())?;
-        let has = loaded.recognised.spec.classes;
-        if has != classes {
-            let reason = format!("the teacher has {has} classes, and the data {classes}");
-            return Err(mobilenet_net::Error::format(Path::new(&recipe.weights), reason).into());
-        }
-        let (own, theirs) = (student.preprocessing(), loaded.recognised.preprocessing);
-        let pixels = [0, 1, 2].map(|c| {
-            let factor = own.std[c] / theirs.std[c];
-            (factor, (own.mean[c] - theirs.mean[c]) / theirs.std[c])
-        });
-        let program = Program::compile(&loaded.graph, loaded.params, &Options::default())?;
-        let distillation = Distillation { temperature: recipe.temperature as f32, mix: recipe.mix as f32 };
-        Ok(TeacherNetwork { program, arena: None, distillation, pixels })
-    }
-
-    fn logits(&mut self, batch: &Batch, pool: &Arc<Pool>) -> Result<&[f32], Error> {
-        let [h, w] = batch.size;
-        if self.arena.as_ref().is_none_or(|a| a.input_shape().n != batch.len()) {
-            self.arena = Some(self.program.arena(batch.len(), h, w, pool)?);
-        }
-        let Some(arena) = &mut self.arena else { unreachable!("made above") };
-        let planes = arena.input_mut().chunks_exact_mut(h * w).zip(batch.images.chunks_exact(h * w));
-        for (plane, (to, from)) in planes.enumerate() {
-            let (factor, summand) = self.pixels[plane % 3];
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor + summand);
-        }
-        self.program.run(arena);
-        Ok(arena.output("logits").unwrap_or_default())
-    }
+/// The average that a recipe wants, begun at the program's weights.
+fn average(recipe: &Recipe, program: &TrainProgram) -> Option<Average> {
+    let values = || program.values().iter().map(Vec::as_slice);
+    recipe.average.map(|decay| Average::new(decay, recipe.average_warmup, program.parameters(), values()))
 }
 
-/// Photos of each class.
-fn counts(dataset: &Dataset) -> Vec<usize> {
-    let mut counts = vec![0; dataset.classes().len()];
-    for item in dataset.items() {
-        if let mobilenet_data::Target::Class(class) = item.target {
-            counts[class as usize] += 1;
-        }
-    }
-    counts
+/// Steps in which every photo is seen once.
+fn steps_in_epoch(loader: &Loader, recipe: &Recipe) -> u64 {
+    loader.batches().div_ceil(recipe.accumulate) as u64
 }

@@ -4,7 +4,6 @@
 //! input channel. Inputs: every output gradient is scattered over the inputs that it came from, a vector of input
 //! channels at a time.
 
-use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
 use crate::dense::Source;
 use crate::isa::{Lanes, Tier};
@@ -35,9 +34,14 @@ pub struct Call<'a> {
     pub scratch: &'a mut [f32],
 }
 
-/// Values of scratch memory.
+/// Values of scratch memory that either gradient needs.
 pub fn scratch([inputs, outputs]: [usize; 2], images: usize, geometry: &Geometry) -> usize {
-    shards(images) * partial([inputs, outputs], geometry)
+    (shards(images) * partial([inputs, outputs], geometry)).max(packed_len([inputs, outputs], geometry))
+}
+
+/// Values of the weights in the order that the input gradient reads: [input block][tap][output][16 inputs].
+fn packed_len([inputs, outputs]: [usize; 2], geometry: &Geometry) -> usize {
+    blocks(inputs) * geometry.kernel[0] * geometry.kernel[1] * outputs * LANES
 }
 
 fn partial([inputs, outputs]: [usize; 2], geometry: &Geometry) -> usize {
@@ -105,11 +109,12 @@ pub fn weights(isa: Isa, pool: &Pool, call: Call) {
     }
 }
 
-/// Input gradient, blocked; `weights` are outputs×inputs×kh×kw, `dx` is overwritten.
+/// Input gradient, blocked; `weights` are outputs×inputs×kh×kw, `dx` is overwritten, `scratch` holds at least [`scratch`]
+/// values.
 ///
 /// # Panics
 /// Where a buffer's length does not fit.
-#[expect(clippy::too_many_arguments, reason = "the layer's sizes and its three tensors")]
+#[expect(clippy::too_many_arguments, reason = "the layer's sizes, its three tensors and scratch memory")]
 pub fn inputs(
     isa: Isa,
     pool: &Pool,
@@ -119,6 +124,7 @@ pub fn inputs(
     weights: &[f32],
     dy: &[f32],
     dx: &mut [f32],
+    scratch: &mut [f32],
 ) {
     let tier = Tier::of(isa);
     geometry.check();
@@ -127,13 +133,13 @@ pub fn inputs(
     assert_eq!(dx.len(), volume(&[images, blocks(inputs), x_plane]), "dense buffers");
     assert_eq!(dy.len(), volume(&[images, blocks(outputs), y_plane]), "dense buffers");
     assert_eq!(weights.len(), outputs * inputs * taps, "weights of {outputs}×{inputs}×{:?}", geometry.kernel);
-    // [input block][tap][output][16 inputs].
-    let mut packed = AlignedBuf::zeroed(blocks(inputs) * taps * outputs * LANES);
+    let packed = &mut scratch[..packed_len([inputs, outputs], &geometry)];
+    packed.fill(0.0);
     for (at, &w) in weights.iter().enumerate() {
         let (o, i, tap) = (at / (inputs * taps), at / taps % inputs, at % taps);
         packed[((i / LANES * taps + tap) * outputs + o) * LANES + i % LANES] = w;
     }
-    let count = blocks(inputs);
+    let (count, packed) = (blocks(inputs), &*packed);
     let dx = Shared::new(dx);
     for_each(pool, images * count, |task, _slot| {
         let (image, block) = (task / count, task % count);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use mobilenet_net::Error;
 
-use super::{LossKind, Recipe};
+use super::{BnStatistics, LossKind, Recipe};
 use crate::optim::OptimizerKind;
 
 /// What a number may be.
@@ -47,24 +47,22 @@ impl Recipe {
     pub fn check(&self) -> Result<(), Error> {
         self.check_bounds()?;
         let refuse = |text: String| Err(Error::Config(text));
-        let a = &self.augmentation;
         if self.schedule.warmup > self.epochs {
             let (warmup, epochs) = (self.schedule.warmup, self.epochs);
             return refuse(format!("schedule.warmup is {warmup} epochs, and epochs is {epochs}"));
+        }
+        if let Some([epoch, _]) = self.resolutions.last().filter(|[epoch, _]| *epoch as f64 >= self.epochs) {
+            return refuse(format!("resolutions begin with epoch {epoch}, and epochs is {}", self.epochs));
         }
         let o = &self.optimizer;
         if o.kind == OptimizerKind::Sgd && o.nesterov && o.momentum == 0.0 {
             return refuse("optimizer.nesterov needs optimizer.momentum above 0".into());
         }
-        if self.loss == LossKind::Binary {
-            let mixes = [("mixup", a.mixup), ("cutmix", a.cutmix)].map(|(key, x)| (format!("augmentation.{key}"), x));
-            let smooth = ("label_smoothing".to_owned(), self.label_smoothing);
-            if let Some((key, _)) = mixes.into_iter().chain([smooth]).find(|(_, value)| *value != 0.0) {
-                return refuse(format!("{key} belongs to loss = \"cross_entropy\"; set it to 0"));
-            }
-            if self.teacher.is_some() {
-                return refuse("teacher belongs to loss = \"cross_entropy\"".into());
-            }
+        if self.loss == LossKind::Binary && self.teacher.is_some() {
+            return refuse("teacher belongs to loss = \"cross_entropy\"".into());
+        }
+        if self.bn_reestimate > 0 && self.bn_statistics == BnStatistics::Frozen {
+            return refuse("bn_reestimate changes what bn_statistics = \"frozen\" keeps; leave one of them out".into());
         }
         if self.teacher.as_ref().is_some_and(|teacher| teacher.weights.is_empty()) {
             return refuse("teacher.weights is missing: give the teacher's weights file".into());
@@ -89,6 +87,9 @@ impl Recipe {
             if low > high {
                 return Err(Error::Config(format!("{key} is [{low}, {high}]; give the smaller number first")));
             }
+        }
+        if self.resolutions.windows(2).any(|pair| pair[0][0] >= pair[1][0]) {
+            return Err(Error::Config("resolutions must be pairs of an epoch and pixels, earlier epochs first".into()));
         }
         if ![32, 16, 8].contains(&self.total_stride) {
             return Err(Error::Config(format!("total_stride is {}; give 32, 16 or 8", self.total_stride)));
@@ -116,6 +117,7 @@ impl Recipe {
             ("weight_decay", self.weight_decay, UpTo(1e3)),
             ("label_smoothing", self.label_smoothing, Below(1.0)),
             ("bn_momentum", self.bn_momentum, UpTo(1.0)),
+            ("bn_reestimate", self.bn_reestimate as f64, UpTo(1e9)),
             ("checkpoint_every", self.checkpoint_every, UpTo(86400.0)),
             ("optimizer.momentum", o.momentum, Below(1.0)),
             ("schedule.warmup", s.warmup, UpTo(1e6)),
@@ -143,6 +145,7 @@ impl Recipe {
             ("teacher.mix", self.teacher.as_ref().map(|t| t.mix), UpTo(1.0)),
         ];
         numbers.extend(optional.into_iter().filter_map(|(key, value, range)| Some((key, value?, range))));
+        numbers.extend(self.resolutions.iter().map(|r| ("resolutions", r[1] as f64, Positive(8192.0))));
         numbers.extend(a.scale.map(|value| ("augmentation.scale", value, Positive(1.0))));
         numbers.extend(a.ratio.map(|value| ("augmentation.ratio", value, Positive(100.0))));
         numbers.extend(p.mean.map(|value| ("preprocessing.mean", value, UpTo(1.0))));

@@ -103,6 +103,7 @@ fn values_are_read_as_people_write_them() {
         ("width_rule", "torchvision"),
         ("freeze", "stem, block1."),
         ("augmentation.scale", "[0.5, 1]"),
+        ("resolutions", "[[0, 128], [5, 160]]"),
         ("augmentation.auto", "randaugment"),
         ("augmentation.crop", "none"),
         ("augmentation.randaugment.n", "3"),
@@ -122,6 +123,9 @@ fn values_are_read_as_people_write_them() {
     assert_eq!((r.augmentation.randaugment, r.optimizer.eps), (RandAugment { n: 3, m: 9.0 }, Some(1e-3)));
     assert_eq!((r.average, r.clip_norm, r.seed), (Some(0.999), Some(2.0), i64::MAX as u64));
     assert_eq!(r.teacher, Some(Teacher { weights: "teacher.safetensors".into(), temperature: 2.0, mix: 0.7 }));
+    assert_eq!([0, 4, 5, 12].map(|epoch| r.resolution_in(epoch)), [128, 128, 160, 160]);
+    r.set("resolutions", "[[5, 160]]").unwrap();
+    assert_eq!([4, 5].map(|epoch| r.resolution_in(epoch)), [224, 160]);
     r.set("average", "none").unwrap();
     r.set("freeze", "").unwrap();
     assert_eq!((r.average, r.freeze.len()), (None, 0));
@@ -138,6 +142,8 @@ fn wrong_settings_are_refused_by_name_and_change_nothing() {
         ("seed", "9223372036854775808", "seed cannot be"),
         ("batch", "0", "batch is 0; give a number above 0, at most 65536"),
         ("augmentation.flip", "1.5", "augmentation.flip is 1.5; give a number from 0 to 1"),
+        ("resolutions", "[[5,128],[5,160]]", "resolutions must be pairs of an epoch and pixels, earlier epochs first"),
+        ("resolutions", "[[0,0]]", "resolutions is 0; give a number above 0, at most 8192"),
         ("augmentation.scale", "1,0.5", "augmentation.scale is [1, 0.5]; give the smaller number first"),
         ("total_stride", "4", "total_stride is 4; give 32, 16 or 8"),
         ("width_rule", "keras", "there is no width rule \"keras\"; there are tensorflow, timm, torchvision"),
@@ -160,12 +166,13 @@ fn wrong_settings_are_refused_by_name_and_change_nothing() {
 #[test]
 fn contradictions_and_misspelt_keys_of_a_file_are_named() {
     let cases = [
+        ("epochs = 3\nresolutions = [[0, 96], [3, 128]]", "resolutions begin with epoch 3, and epochs is 3"),
         ("epochs = 3\nschedule.warmup = 5", "schedule.warmup is 5 epochs, and epochs is 3"),
+        ("loss = \"binary\"\n[teacher]\nweights = \"x\"", "teacher belongs to loss = \"cross_entropy\""),
         (
-            "loss = \"binary\"\nlabel_smoothing = 0.1",
-            "label_smoothing belongs to loss = \"cross_entropy\"; set it to 0",
+            "bn_reestimate = 64\nbn_statistics = \"frozen\"",
+            "bn_reestimate changes what bn_statistics = \"frozen\" keeps",
         ),
-        ("loss = \"binary\"\naugmentation.mixup = 0.2", "augmentation.mixup belongs to loss = \"cross_entropy\""),
         ("optimizer = { momentum = 0, nesterov = true }", "optimizer.nesterov needs optimizer.momentum above 0"),
         ("[teacher]\nmix = 0.5", "teacher.weights is missing: give the teacher's weights file"),
         ("lr = 1.0\nepohcs = 3", "line 2: there is no setting epohcs; did you mean epochs?"),

@@ -118,7 +118,7 @@ impl Trainer {
             resolution: self.recipe.resolution,
             batch: self.recipe.batch,
             epochs: self.recipe.epochs,
-            steps_per_epoch: self.loader.batches() as u64,
+            steps_per_epoch: self.steps_in_epoch(),
             threads: self.pool.threads(),
             folder: text(&self.folder),
             weights: self.origin.clone(),

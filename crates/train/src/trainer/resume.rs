@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mobilenet_data::{Dataset, Source, Target};
+use mobilenet_data::{Dataset, Source};
 use mobilenet_net::Error as NetError;
 
 use super::{Origin, Trainer};
@@ -22,8 +22,8 @@ const BATCH: &str = "batch";
 const PHOTOS: &str = "photos";
 /// See [`PHOTOS`].
 const PHOTOS_HASH: &str = "photos_hash";
-/// See [`PHOTOS`]: batches of an epoch.
-const BATCHES: &str = "batches";
+/// See [`PHOTOS`]: steps of an epoch.
+const STEPS: &str = "steps";
 
 /// What the user should know of a run that goes on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,21 +84,21 @@ impl Trainer {
             }
             None => {}
         }
-        let batches = self.loader.batches() as u64;
-        let then = extra.get(BATCHES).and_then(|text| text.parse().ok()).filter(|&then: &u64| then > 0);
+        let steps = self.steps_in_epoch();
+        let then = extra.get(STEPS).and_then(|text| text.parse().ok()).filter(|&then: &u64| then > 0);
         // Other photos or batches: the epoch goes on at the same share of it.
-        position.step_in_epoch = position.step_in_epoch * batches / then.unwrap_or(batches);
-        let epoch = position.epoch as f64 + position.step_in_epoch as f64 / batches as f64;
+        position.step_in_epoch = position.step_in_epoch * steps / then.unwrap_or(steps);
+        let epoch = position.epoch as f64 + position.step_in_epoch as f64 / steps as f64;
         self.origin = Origin::Checkpoint { file: path.display().to_string(), epoch };
         self.position = position;
         Ok(())
     }
 }
 
-/// What a checkpoint holds of its photos, `batches` of them in an epoch.
-pub(super) fn describe(dataset: &Dataset, batches: usize) -> BTreeMap<String, String> {
+/// What a checkpoint holds of its photos, seen in `steps` steps an epoch.
+pub(super) fn describe(dataset: &Dataset, steps: u64) -> BTreeMap<String, String> {
     let entries =
-        [(PHOTOS, dataset.len().to_string()), (PHOTOS_HASH, hash(dataset).to_string()), (BATCHES, batches.to_string())];
+        [(PHOTOS, dataset.len().to_string()), (PHOTOS_HASH, hash(dataset).to_string()), (STEPS, steps.to_string())];
     entries.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
@@ -121,9 +121,7 @@ fn hash(dataset: &Dataset) -> u64 {
             }
         };
         hash.word(size);
-        if let Target::Class(class) = item.target {
-            hash.word(class.into());
-        }
+        item.target.labels().iter().for_each(|&label| hash.word(label.into()));
     }
     hash.get()
 }

@@ -1,0 +1,184 @@
+//! What a recipe minimises: a batch's loss by its logits, with the gradient.
+
+use std::sync::Arc;
+
+use mobilenet_data::{Batch, Dataset, Target};
+use mobilenet_kernels::Pool;
+
+use crate::error::Error;
+use crate::loss::{CrossEntropy, Targets, balanced_weights, binary_cross_entropy};
+use crate::recipe::{ClassWeights, LossKind, Recipe};
+use crate::teacher::Teacher;
+
+/// A recipe's loss for data of some classes.
+pub(crate) struct Objective {
+    classes: usize,
+    kind: LossKind,
+    cross_entropy: CrossEntropy,
+    teacher: Option<Teacher>,
+    memory: Memory,
+}
+
+/// A batch's targets in the loss's terms: memory that is used again.
+#[derive(Default)]
+struct Memory {
+    classes: Vec<usize>,
+    pairs: Vec<(usize, usize, f32)>,
+    rows: Vec<f32>,
+}
+
+impl Objective {
+    /// The loss of `recipe` for photos like those of `dataset`.
+    ///
+    /// # Errors
+    /// [`Error::Labels`] where the loss is of one class a photo and `dataset` is not; a teacher that cannot be opened or
+    /// has other classes.
+    pub fn new(recipe: &Recipe, dataset: &Dataset) -> Result<Objective, Error> {
+        if recipe.loss == LossKind::CrossEntropy {
+            expect_classes(dataset)?;
+        }
+        let classes = dataset.classes().len();
+        let weights = (recipe.class_weights == ClassWeights::Balanced).then(|| balanced_weights(&counts(dataset)));
+        Ok(Objective {
+            classes,
+            kind: recipe.loss,
+            cross_entropy: CrossEntropy { smoothing: recipe.label_smoothing as f32, weights },
+            teacher: recipe.teacher.as_ref().map(|t| Teacher::open(t, recipe, classes)).transpose()?,
+            memory: Memory::default(),
+        })
+    }
+
+    /// The mean loss; `gradient` receives its derivatives by the logits. Allocates nothing once a batch as large was seen.
+    pub fn run(&mut self, batch: &Batch, logits: &[f32], gradient: &mut [f32], pool: &Arc<Pool>) -> Result<f64, Error> {
+        let loss = match self.kind {
+            LossKind::CrossEntropy => {
+                self.cross_entropy.run(logits, self.classes, self.memory.targets(batch), gradient)
+            }
+            LossKind::Binary => {
+                let CrossEntropy { smoothing, weights } = &self.cross_entropy;
+                let targets = self.memory.rows(batch, self.classes, *smoothing);
+                binary_cross_entropy(logits, self.classes, targets, weights.as_deref(), gradient)
+            }
+        };
+        let Some(teacher) = &mut self.teacher else { return Ok(loss) };
+        let distillation = teacher.distillation;
+        let word = teacher.logits(batch, pool)?;
+        Ok(distillation.mix(logits, word, self.classes, loss, gradient))
+    }
+}
+
+impl Memory {
+    /// For photos of one class each.
+    fn targets(&mut self, batch: &Batch) -> Targets<'_> {
+        let class = |target: &Target| target.labels()[0] as usize;
+        match &batch.mixed {
+            None => {
+                self.classes.clear();
+                self.classes.extend(batch.targets.iter().map(class));
+                Targets::Classes(&self.classes)
+            }
+            Some(mixed) => {
+                self.pairs.clear();
+                let others = mixed.others.iter().zip(&mixed.shares);
+                let pairs = batch.targets.iter().zip(others).map(|(a, (b, &share))| (class(a), class(b), share));
+                self.pairs.extend(pairs);
+                Targets::Pairs(&self.pairs)
+            }
+        }
+    }
+
+    /// A target for each logit: ones for a photo's labels, mixed and smoothed as timm 1.0.31 does it
+    /// (`data/mixup.py`, `loss/binary_cross_entropy.py`): y · (1 − s) + s / classes.
+    fn rows(&mut self, batch: &Batch, classes: usize, smoothing: f32) -> &[f32] {
+        self.rows.clear();
+        self.rows.resize(batch.len() * classes, smoothing / classes as f32);
+        for (photo, row) in self.rows.chunks_exact_mut(classes).enumerate() {
+            let mut add = |target: &Target, share: f32| {
+                target.labels().iter().for_each(|&label| row[label as usize] += share * (1.0 - smoothing));
+            };
+            let share = batch.mixed.as_ref().map_or(1.0, |mixed| mixed.shares[photo]);
+            add(&batch.targets[photo], share);
+            if let Some(mixed) = &batch.mixed {
+                add(&mixed.others[photo], 1.0 - share);
+            }
+        }
+        &self.rows
+    }
+}
+
+/// Refuses photos with several labels or none.
+///
+/// # Errors
+/// [`Error::Labels`], naming the first.
+pub(crate) fn expect_classes(dataset: &Dataset) -> Result<(), Error> {
+    let other = dataset.items().iter().position(|item| item.target.labels().len() != 1);
+    let refuse = |i: usize| Error::Labels { photo: dataset.name(i), labels: dataset.items()[i].target.labels().len() };
+    other.map_or(Ok(()), |i| Err(refuse(i)))
+}
+
+/// Photos with each label.
+fn counts(dataset: &Dataset) -> Vec<usize> {
+    let mut counts = vec![0; dataset.classes().len()];
+    let labels = dataset.items().iter().flat_map(|item| item.target.labels());
+    labels.for_each(|&label| counts[label as usize] += 1);
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mobilenet_data::Mixed;
+
+    /// As in the loss's tests.
+    const X: [f32; 12] = [1., -2., 0.5, 3., 0., 0.25, -0.75, 1.5, -1., 4., 2., 0.];
+
+    /// Loss and first gradients of binary cross-entropy with smoothing 0.1.
+    fn binary(targets: Vec<Target>, mixed: Option<Mixed>, weights: Option<Vec<f32>>) -> (f64, [f32; 6]) {
+        let cross_entropy = CrossEntropy { smoothing: 0.1, weights };
+        let (kind, memory) = (LossKind::Binary, Memory::default());
+        let mut objective = Objective { classes: 4, kind, cross_entropy, teacher: None, memory };
+        let batch = Batch { targets, mixed, ..Batch::default() };
+        let mut gradient = [f32::NAN; 12];
+        let loss = objective.run(&batch, &X, &mut gradient, &Arc::new(Pool::new(1))).unwrap();
+        (loss, *gradient.first_chunk().unwrap())
+    }
+
+    #[track_caller]
+    fn check((loss, gradient): (f64, [f32; 6]), right_loss: f64, right: [f64; 6]) {
+        assert!((loss - right_loss).abs() < 3e-7, "{loss} is not {right_loss}");
+        let apart = gradient.iter().zip(right).map(|(&g, right)| (f64::from(g) - right).abs());
+        assert!(apart.fold(0.0, f64::max) < 1e-7, "{gradient:?}");
+    }
+
+    fn classes(of: [u32; 3]) -> Vec<Target> {
+        of.map(Target::Class).into()
+    }
+
+    /// `BinaryCrossEntropy(smoothing=0.1)(x, t)`, then with `weight=w`.
+    #[test]
+    fn one_hot_targets_are_timms() {
+        let right = [-0.016161785, 0.0078502437, 0.049788281, 0.077297844, 0.039583333, 0.044764712];
+        check(binary(classes([0, 3, 1]), None, None), 0.846601009, right);
+        let right = [-0.016161785, 0.015700487, 0.024894141, 0.019324461, 0.039583333, 0.089529425];
+        check(binary(classes([0, 3, 1]), None, Some(vec![1.0, 2.0, 0.5, 0.25])), 0.563869178, right);
+    }
+
+    /// `BinaryCrossEntropy()(x, mixup_target(t, 4, lam=.7, smoothing=.1))`, which mixes with the photos in reverse.
+    #[test]
+    fn mixed_targets_are_timms() {
+        let mixed = Mixed { others: classes([1, 3, 0]), shares: vec![0.7; 3] };
+        let right = [0.0063382187, -0.014649759, 0.049788281, 0.077297844, 0.039583333, 0.044764712];
+        check(binary(classes([0, 3, 1]), Some(mixed), None), 1.02660108, right);
+    }
+
+    #[test]
+    fn every_label_is_smoothed_like_a_class() {
+        let labels = |of: &[u32]| Target::Labels(of.into());
+        let batch = Batch { targets: vec![labels(&[0, 2]), labels(&[]), labels(&[1])], ..Batch::default() };
+        let mut memory = Memory::default();
+        assert_eq!(memory.rows(&batch, 4, 0.0), [1., 0., 1., 0., 0., 0., 0., 0., 0., 1., 0., 0.]);
+        let (low, high) = (0.2 / 4.0, 1.0 - 0.2 + 0.2 / 4.0);
+        let first = &memory.rows(&batch, 4, 0.2)[..4];
+        assert!(first.iter().zip([high, low, high, low]).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6), "{first:?}");
+    }
+}
