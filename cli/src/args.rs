@@ -9,6 +9,7 @@ use mobilenet::arch::{self, Spec, Table, WidthRule};
 use mobilenet::kernels::cpu;
 use mobilenet::net::graph::{Activation, Padding};
 use mobilenet::net::{Loaded, Overrides, Recognised};
+use mobilenet::train::MemoryUse;
 use mobilenet::{Graph, Isa, Params, Pool, init};
 
 use crate::failure::Failure;
@@ -183,5 +184,23 @@ impl RunArgs {
     /// The best instruction set, or the lower one that `MOBILENET_ISA` asks for.
     pub fn isa(&self) -> Result<Isa, Failure> {
         Ok(Isa::from_env()?)
+    }
+}
+
+/// What training keeps of the forward pass.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum MemoryArg {
+    /// Every layer's output
+    Fast,
+    /// Thin tensors; expanded ones are computed anew, to the same bits
+    Low,
+}
+
+impl From<MemoryArg> for MemoryUse {
+    fn from(arg: MemoryArg) -> MemoryUse {
+        match arg {
+            MemoryArg::Fast => MemoryUse::Fast,
+            MemoryArg::Low => MemoryUse::Low,
+        }
     }
 }

@@ -12,7 +12,7 @@ use mobilenet::train::{self, TrainOptions};
 use mobilenet::{Arena, Isa, Pool, Program};
 use serde::Serialize;
 
-use crate::args::{MAX_BATCH, Network, Resolution, RunArgs, SpecArgs, seconds};
+use crate::args::{MAX_BATCH, MemoryArg, Network, Resolution, RunArgs, SpecArgs, seconds};
 use crate::failure::Failure;
 use crate::print;
 
@@ -38,6 +38,9 @@ pub struct Bench {
     /// Measure training: a step is forward, loss, backward and an update by SGD with momentum
     #[arg(long, conflicts_with = "weights")]
     train: bool,
+    /// With --train: what is kept of the forward pass for the way back
+    #[arg(long, default_value = "fast", requires = "train")]
+    memory: MemoryArg,
     /// How long to measure
     #[arg(long, default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
     seconds: f64,
@@ -82,7 +85,7 @@ impl Bench {
         let batch = self.batch as usize;
         let pool = self.run.pool();
         let (error, latencies_ms) = if self.train {
-            let options = TrainOptions { isa, ..TrainOptions::default() };
+            let options = TrainOptions { isa, memory: self.memory.into(), ..TrainOptions::default() };
             let mut bench = train::measure::Bench::new(&network.graph, options, [batch, h, w], &pool)?;
             (None, bench.latencies_ms(self.seconds))
         } else {

@@ -10,7 +10,7 @@ use mobilenet::train::{self, TrainOptions};
 use mobilenet::{Isa, Program};
 use serde::Serialize;
 
-use crate::args::{MAX_BATCH, Resolution, RunArgs, SpecArgs, seconds};
+use crate::args::{MAX_BATCH, MemoryArg, Resolution, RunArgs, SpecArgs, seconds};
 use crate::failure::Failure;
 use crate::print;
 use crate::text::{Grid, Side, bar};
@@ -38,6 +38,9 @@ pub struct Profile {
     /// Profile training: a step is forward, loss, backward and an update by SGD with momentum
     #[arg(long, conflicts_with = "weights")]
     train: bool,
+    /// With --train: what is kept of the forward pass for the way back
+    #[arg(long, default_value = "fast", requires = "train")]
+    memory: MemoryArg,
     /// Images in a run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
@@ -67,7 +70,7 @@ impl Profile {
         let isa = self.running.isa()?;
         let pool = self.running.pool();
         let profile = if self.train {
-            let options = TrainOptions { isa, ..TrainOptions::default() };
+            let options = TrainOptions { isa, memory: self.memory.into(), ..TrainOptions::default() };
             train::measure::Bench::new(&network.graph, options, [batch, h, w], &pool)?.profile(self.seconds)?
         } else {
             let params = network.take_params();

@@ -90,6 +90,9 @@ pub struct Train {
     #[arg(long, value_name = "KIND", help_heading = HEADINGS[2],
         help = help("constant, step, exponential or cosine", "schedule.kind"))]
     schedule: Option<String>,
+    #[arg(long, value_name = "CHOICE", help_heading = HEADINGS[2],
+        help = help("auto, fast, or low: compute expanded tensors twice, to the same bits", "memory"))]
+    memory: Option<String>,
     #[arg(long, value_name = "N", help_heading = HEADINGS[2],
         help = help("What every random choice follows from", "seed"))]
     seed: Option<String>,
@@ -244,6 +247,7 @@ impl Train {
             ("optimizer.kind", &self.optimizer),
             ("lr", &self.lr),
             ("schedule.kind", &self.schedule),
+            ("memory", &self.memory),
             ("seed", &self.seed),
             ("checkpoint_every", &self.checkpoint_every),
             ("teacher.weights", &self.teacher.as_deref().map(|path| path.to_string_lossy().into_owned())),

@@ -224,6 +224,7 @@ fn the_help_gives_every_flags_default() {
         ("schedule", "schedule.kind"),
         ("seed", "seed"),
         ("checkpoint-every", "checkpoint_every"),
+        ("memory", "memory"),
     ] {
         let (_, text) = help.split_once(&format!("--{flag} <")).expect(flag);
         let (_, default) = text.split_once("[default: ").expect(flag);

@@ -27,6 +27,11 @@ impl Memory {
         Ok(Memory { buf, ranges })
     }
 
+    /// Bytes that such a memory takes.
+    pub fn bytes_for(values: &[Lifetime]) -> usize {
+        plan(values, ALIGNMENT / size_of::<f32>()).1.saturating_mul(size_of::<f32>())
+    }
+
     /// Bytes that all values take together.
     pub fn bytes(&self) -> usize {
         self.buf.len() * size_of::<f32>()

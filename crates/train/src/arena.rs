@@ -37,21 +37,7 @@ impl TrainArena {
     ) -> Result<TrainArena, Error> {
         let shapes = program.graph.infer(n, h, w)?;
         let steps = &program.steps;
-        let mut lifetimes: Vec<Lifetime> = steps.values.iter().map(|s| unborn(size_len(*s, &shapes))).collect();
-        let all: Vec<Step> = steps.forward.iter().chain(&steps.backward).copied().collect();
-        for (i, step) in all.iter().enumerate() {
-            for value in step.values() {
-                let lifetime = &mut lifetimes[value];
-                *lifetime = Lifetime { len: lifetime.len, first: lifetime.first.min(i), last: lifetime.last.max(i) };
-            }
-        }
-        // What the caller writes and reads stays through all of a step.
-        for value in [steps.input, steps.result, steps.result_gradient] {
-            (lifetimes[value].first, lifetimes[value].last) = (0, all.len());
-        }
-        let threads = pool.threads();
-        let scratch = all.iter().map(|step| scratch_len(program, &shapes, *step, threads)).max().unwrap_or(0);
-        lifetimes.push(Lifetime { len: scratch, first: 0, last: all.len() });
+        let lifetimes = lifetimes(program, &shapes, pool.threads());
         Ok(TrainArena {
             memory: Memory::new(&lifetimes).map_err(|bytes| mobilenet_net::Error::Memory { n, h, w, bytes })?,
             scratch: steps.values.len(),
@@ -62,6 +48,18 @@ impl TrainArena {
             result: steps.result,
             result_gradient: steps.result_gradient,
         })
+    }
+
+    /// Bytes that an arena would take.
+    pub(crate) fn bytes_for(
+        program: &TrainProgram,
+        n: usize,
+        h: usize,
+        w: usize,
+        threads: usize,
+    ) -> Result<usize, Error> {
+        let shapes = program.graph.infer(n, h, w)?;
+        Ok(Memory::bytes_for(&lifetimes(program, &shapes, threads)))
     }
 
     /// Where the batch goes, in the program's order of axes. Steps leave it as it is.
@@ -106,6 +104,26 @@ impl TrainArena {
 
 pub(crate) fn dims(shape: Shape) -> Dims {
     Dims { n: shape.n, c: shape.c, h: shape.h, w: shape.w }
+}
+
+/// When each value is needed; after all others, the scratch memory of the steps.
+fn lifetimes(program: &TrainProgram, shapes: &Shapes, threads: usize) -> Vec<Lifetime> {
+    let steps = &program.steps;
+    let mut lifetimes: Vec<Lifetime> = steps.values.iter().map(|s| unborn(size_len(*s, shapes))).collect();
+    let all: Vec<Step> = steps.forward.iter().chain(&steps.backward).copied().collect();
+    for (i, step) in all.iter().enumerate() {
+        for value in step.values() {
+            let lifetime = &mut lifetimes[value];
+            *lifetime = Lifetime { len: lifetime.len, first: lifetime.first.min(i), last: lifetime.last.max(i) };
+        }
+    }
+    // What the caller writes and reads stays through all of a step.
+    for value in [steps.input, steps.result, steps.result_gradient] {
+        (lifetimes[value].first, lifetimes[value].last) = (0, all.len());
+    }
+    let scratch = all.iter().map(|step| scratch_len(program, shapes, *step, threads)).max().unwrap_or(0);
+    lifetimes.push(Lifetime { len: scratch, first: 0, last: all.len() });
+    lifetimes
 }
 
 fn unborn(len: usize) -> Lifetime {

@@ -13,6 +13,7 @@ mod hash;
 mod layer;
 pub mod loss;
 pub mod measure;
+mod memory;
 pub mod model_file;
 mod norm;
 mod objective;

@@ -6,6 +6,7 @@ use mobilenet_kernels::layout::Order;
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::graph::{Graph, NodeId, Parameter};
 use mobilenet_net::tensor::{Params, Tensor};
+use serde::Serialize;
 
 use crate::arena::TrainArena;
 use crate::differentiate::differentiate;
@@ -26,7 +27,8 @@ pub struct TrainOptions {
 }
 
 /// What is kept of the forward pass for the way back. Both give the same bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MemoryUse {
     /// Every layer's output.
     #[default]
@@ -142,6 +144,14 @@ impl TrainProgram {
     /// Where the network cannot take that size.
     pub fn arena(&self, n: usize, h: usize, w: usize, pool: &Arc<Pool>) -> Result<TrainArena, Error> {
         TrainArena::new(self, n, h, w, pool)
+    }
+
+    /// Bytes that such an arena takes, for so many threads.
+    ///
+    /// # Errors
+    /// Where the network cannot take that size.
+    pub fn arena_bytes(&self, n: usize, h: usize, w: usize, threads: usize) -> Result<usize, Error> {
+        TrainArena::bytes_for(self, n, h, w, threads)
     }
 
     /// The network.

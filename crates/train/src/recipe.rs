@@ -82,6 +82,8 @@ pub struct Recipe {
     pub bn_reestimate: usize,
     /// Parameters that are not trained, by the starts of their names, e.g. `stem`, `block1.`.
     pub freeze: Vec<String>,
+    /// What is kept of the forward pass for the way back.
+    pub memory: MemoryChoice,
     /// What every random choice follows from.
     pub seed: u64,
     /// Seconds between two checkpoints within an epoch; 0 writes one after every step. Every epoch ends with one.
@@ -127,6 +129,19 @@ choice!(
         None,
         /// Every class counts the same.
         Balanced,
+    }
+);
+
+choice!(
+    /// What is kept of the forward pass for the way back. All give the same bits.
+    MemoryChoice {
+        /// `fast`, unless that would take more than half of the memory that is free.
+        #[default]
+        Auto,
+        /// Every layer's output.
+        Fast,
+        /// Thin tensors; expanded ones are computed anew.
+        Low,
     }
 );
 

@@ -28,6 +28,7 @@ use crate::checkpoint::{Checkpoint, Network, Position};
 use crate::error::Error;
 use crate::evaluate::{self, Evaluation};
 use crate::folded::{is_folded, unfold};
+use crate::memory;
 use crate::model_file;
 use crate::objective::{Objective, expect_classes};
 use crate::optim::Optimizer;
@@ -170,7 +171,7 @@ impl Trainer {
         let graph = table.graph(&spec)?;
         let mut params = init::random(&graph, recipe.seed);
         let origin = start.map_or(Origin::Fresh, |start| start.take_over(&mut params, &graph));
-        let program = TrainProgram::compile(&graph, &params, TrainOptions::default())?;
+        let program = memory::compile(&recipe, &graph, &params, pool.threads())?;
         let mut optimizer =
             Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
         optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));

@@ -10,7 +10,7 @@ use mobilenet_net::{Params, init};
 use mobilenet_testing::difference;
 use mobilenet_train::loss::{CrossEntropy, Targets};
 use mobilenet_train::optim::Optimizer;
-use mobilenet_train::trainer::Control;
+use mobilenet_train::trainer::{Control, Event};
 use mobilenet_train::{Forward, Recipe, Statistics, TrainProgram};
 
 /// The weights after one step. Later ones differ by more than rounding: it turns an activation's derivative over here
@@ -19,7 +19,8 @@ fn stepped(recipe: &Recipe) -> Params {
     let folder = tempfile::tempdir().unwrap();
     let data = photos(&folder.path().join("photos"));
     let mut trainer = trainer(recipe, &data, folder.path());
-    trainer.run(&mut |_| Control::Stop).unwrap();
+    let watch = &mut |event: &Event| if let Event::Step { .. } = event { Control::Stop } else { Control::Continue };
+    trainer.run(watch).unwrap();
     trainer.params()
 }
 

@@ -89,11 +89,13 @@ impl Golden {
     /// own figure visibly, PyTorch's depends on its order of summing too: its losses of the V2 file with one thread
     /// differ from those with two by 0.5 % at the third step, and by 7 % with channels last.
     fn check(&self, isa: Isa) -> String {
-        let (run, noisy) = (self.run(isa, 0.0), self.run(isa, 1e-7));
+        // A single change may leave a figure by chance where it was.
+        let (run, noisy) = (self.run(isa, 0.0), [1e-7, -1e-7, 2e-7, -2e-7].map(|noise| self.run(isa, noise)));
         let apart = |a: f64, b: f64| (a - b).abs() / b.abs();
         let (mut steps, mut worst_loss) = (0, 0f64);
-        for ((&got, &other), &want) in run.losses.iter().zip(&noisy.losses).zip(&self.losses) {
-            let (own, error) = (apart(other, got), apart(got, want.into()));
+        for (step, (&got, &want)) in run.losses.iter().zip(&self.losses).enumerate() {
+            let own = noisy.iter().map(|other| apart(other.losses[step], got)).fold(0.0, f64::max);
+            let error = apart(got, want.into());
             assert!(error < 1e-4f64.max(3.0 * own), "{} on {isa}: a loss is {got}, not {want} ({own})", self.file);
             if own > 1e-5 {
                 break;
@@ -112,7 +114,8 @@ impl Golden {
             // β before a pointwise convolution with a batch norm of its own moves nothing: its gradient is zero, and what
             // either side computes is rounding, many orders below the others.
             let scale = norm(&mut want.iter().copied()).max(1e-4 * largest);
-            let (own, error) = (distance(&noisy.gradients[name], got) / scale, distance(got, &want) / scale);
+            let own = noisy.iter().map(|other| distance(&other.gradients[name], got) / scale).fold(0.0, f64::max);
+            let error = distance(got, &want) / scale;
             let differs = format!("gradient of {name} differs by {error} of its norm ({own})");
             assert!(error < 1e-3f64.max(3.0 * own), "{} on {isa}: {differs}", self.file);
             if own <= 1e-4 {

@@ -84,7 +84,7 @@ fn an_epoch_goes_on_at_the_same_share_of_it_with_another_batch() {
         match event {
             Event::Step { epoch, .. } => steps.push((epoch * 3.0).round()),
             Event::Epoch { epoch, .. } => epochs.push(*epoch),
-            Event::Start(_) => {}
+            Event::Start(_) | Event::Unfolded { .. } => {}
         }
         Control::Continue
     });
@@ -123,10 +123,11 @@ fn a_stop_after_an_epochs_last_step_leaves_its_evaluation_to_the_next_run() {
 fn the_trained_file_classifies_with_its_own_labels_and_preprocessing() {
     let folder = tempfile::tempdir().unwrap();
     let data = photos(&folder.path().join("photos"));
-    let mut trainer = trainer(Recipe { epochs: 30.0, bn_momentum: 0.3, ..recipe() }, &data, folder.path(), 2).unwrap();
+    let mut trainer =
+        trainer(Recipe { epochs: 30.0, lr: 0.01, bn_momentum: 0.3, ..recipe() }, &data, folder.path(), 2).unwrap();
     trainer.run(&mut |_| Control::Continue).unwrap();
     let figures = trainer.evaluate().unwrap().unwrap();
-    assert!(figures.top1 > 0.9, "three colours were not learned: {figures:?}");
+    assert!(figures.top1 > Some(0.9), "three colours were not learned: {figures:?}");
     let classifier = Classifier::open(folder.path().join(MODEL)).unwrap();
     let names: Vec<&str> = classifier.labels().iter().collect();
     assert_eq!(names, ["blue sky", "grün", "red"]);
@@ -136,7 +137,7 @@ fn the_trained_file_classifies_with_its_own_labels_and_preprocessing() {
         let image: Image = data.read(i).unwrap();
         data.name(i).contains(&classifier.classify(&image, 1)[0].label)
     });
-    assert_eq!(right.count(), (figures.top1 * data.len() as f64).round() as usize);
+    assert_eq!(right.count(), (figures.top1.unwrap() * data.len() as f64).round() as usize);
 }
 
 #[test]

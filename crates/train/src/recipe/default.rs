@@ -3,8 +3,8 @@
 use mobilenet_net::arch::WidthRule;
 
 use super::{
-    Augmentation, Auto, BnStatistics, ClassWeights, Crop, LossKind, OptimizerRecipe, Pixels, RandAugment, Recipe,
-    ScheduleKind, ScheduleRecipe, Teacher,
+    Augmentation, Auto, BnStatistics, ClassWeights, Crop, LossKind, MemoryChoice, OptimizerRecipe, Pixels, RandAugment,
+    Recipe, ScheduleKind, ScheduleRecipe, Teacher,
 };
 use crate::optim::OptimizerKind;
 
@@ -36,6 +36,7 @@ impl Default for Recipe {
             bn_statistics: BnStatistics::Batch,
             bn_reestimate: 0,
             freeze: Vec::new(),
+            memory: MemoryChoice::Auto,
             seed: 0,
             checkpoint_every: 120.0,
             optimizer: OptimizerRecipe::default(),

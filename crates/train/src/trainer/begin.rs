@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use super::Trainer;
 use crate::checkpoint::Found;
+use crate::program::MemoryUse;
+use crate::recipe::Recipe;
 
 /// Weights to begin with.
 #[derive(Clone, Debug)]
@@ -97,6 +99,10 @@ pub struct Plan {
     pub steps_per_epoch: u64,
     /// Threads that compute.
     pub threads: usize,
+    /// What is kept of the forward pass.
+    pub memory: MemoryUse,
+    /// Bytes of a step's tensors.
+    pub memory_bytes: usize,
     /// The run's folder.
     pub folder: String,
     /// Where the weights come from.
@@ -106,6 +112,7 @@ pub struct Plan {
 impl Trainer {
     /// What [`run`](Trainer::run) is about to do.
     pub fn plan(&self) -> Plan {
+        let Recipe { batch, resolution, .. } = self.recipe;
         let learned = self.program.parameters().iter().filter(|p| p.role.is_learned());
         Plan {
             model: self.network.table.name.clone(),
@@ -120,6 +127,8 @@ impl Trainer {
             epochs: self.recipe.epochs,
             steps_per_epoch: self.steps_in_epoch(),
             threads: self.pool.threads(),
+            memory: self.program.options.memory,
+            memory_bytes: self.program.arena_bytes(batch, resolution, resolution, self.pool.threads()).unwrap_or(0),
             folder: text(&self.folder),
             weights: self.origin.clone(),
         }
@@ -132,7 +141,11 @@ const NAMES: usize = 4;
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { model, width, total_stride, parameters, photos, validation_photos, classes, .. } = self;
-        let Plan { resolution, batch, epochs, steps_per_epoch, threads, folder, .. } = self;
+        let Plan { resolution, batch, epochs, steps_per_epoch, threads, folder, memory_bytes, .. } = self;
+        let memory = match self.memory {
+            MemoryUse::Fast => "",
+            MemoryUse::Low => " (low: expanded tensors are computed anew)",
+        };
         writeln!(
             f,
             "training {model} (width {width}, total stride {total_stride}, {parameters} parameters) on {photos} photos of \
@@ -141,7 +154,8 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "{resolution}×{resolution} pixels, batches of {batch}, {epochs} epochs of {steps_per_epoch} steps, threads: \
-             {threads}, folder: {folder}"
+             {threads}, memory: {} MB{memory}, folder: {folder}",
+            memory_bytes.div_ceil(1_000_000),
         )?;
         match &self.weights {
             Origin::Fresh => write!(f, "weights: fresh"),

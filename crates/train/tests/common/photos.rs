@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mobilenet_data::Dataset;
 use mobilenet_kernels::Pool;
-use mobilenet_train::trainer::{Control, Ended, Event, MODEL};
+use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Resumed};
 use mobilenet_train::{Recipe, Trainer};
 
 /// Photos of three classes, told apart by their colour: fourteen of each, 20×20 pixels.
@@ -56,7 +56,7 @@ pub fn run(recipe: &Recipe, data: &Arc<Dataset>, folder: &Path, stops: &[u64]) -
     for (i, stop) in stops.iter().chain([&u64::MAX]).enumerate() {
         let mut trainer = trainer(recipe, data, folder);
         if i > 0 {
-            assert_eq!(trainer.resume().unwrap(), None);
+            assert_eq!(trainer.resume().unwrap(), Resumed::default());
         }
         let mut left = *stop;
         let ended = trainer.run(&mut |event| {
