@@ -100,8 +100,9 @@ struct Report<'a> {
     peak_gflops: f64,
     /// Of all threads together, copying from memory to memory.
     memory_gbytes_per_second: f64,
-    /// Share of the steps' time in steps at 60 % of the peak or more.
-    time_above_60_percent: f64,
+    /// Part of the steps' time in steps that reach 60 % of the peak, and in others that reach 60 % of the memory's rate.
+    time_near_peak: f64,
+    time_near_memory: f64,
     /// Median of whole runs.
     run_microseconds: f64,
     /// Sum over the steps.
@@ -138,6 +139,7 @@ impl<'a> Report<'a> {
         profile: &'a measure::Profile,
     ) -> Report<'a> {
         let (sum, peak) = (profile.sum_microseconds(), profile.peak_gflops());
+        let [near_peak, near_memory] = profile.time_near_limits(0.6);
         let step = |s: &'a StepTime| Line {
             name: Some(&s.name),
             kernel: s.kernel,
@@ -170,7 +172,8 @@ impl<'a> Report<'a> {
             instruction_set: isa.name(),
             peak_gflops: peak,
             memory_gbytes_per_second: profile.memory_gbytes_per_second,
-            time_above_60_percent: 100.0 * profile.time_above(0.6),
+            time_near_peak: 100.0 * near_peak,
+            time_near_memory: 100.0 * near_memory,
             run_microseconds: profile.total_microseconds,
             steps_microseconds: sum,
             steps: profile.steps.iter().map(step).collect(),
@@ -197,14 +200,16 @@ impl<'a> Report<'a> {
             "Multiply-adds on padding count, as in the papers, but need not be done: small maps may exceed the peak.";
         format!(
             "{}\n\n{steps}\n\n{kernels}\n\n{note}\n\n\
-             whole run {:.1} µs, sum of its steps {:.1} µs, {:.1} % of it in steps at 60 % of the peak or more\n\
-             the peak is {:.1} GFLOP/s; memory is copied at {:.1} GB/s, read and written",
+             the peak is {:.1} GFLOP/s, and memory is copied at {:.1} GB/s, read and written: {:.1} % of the time is in steps at\n\
+             60 % of the peak or more, {:.1} % in others at 60 % of the memory's rate or more\n\
+             whole run {:.1} µs, sum of its steps {:.1} µs",
             self.heading(),
-            self.run_microseconds,
-            self.steps_microseconds,
-            self.time_above_60_percent,
             self.peak_gflops,
             self.memory_gbytes_per_second,
+            self.time_near_peak,
+            self.time_near_memory,
+            self.run_microseconds,
+            self.steps_microseconds,
         )
     }
 }

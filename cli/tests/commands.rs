@@ -131,13 +131,16 @@ fn profile_json_adds_up() {
             "batch",
             "instruction_set",
             "kernels",
+            "memory_gbytes_per_second",
             "model",
             "peak_gflops",
             "resolution",
             "run_microseconds",
             "steps",
             "steps_microseconds",
-            "threads"
+            "threads",
+            "time_near_memory",
+            "time_near_peak"
         ]
     );
     assert_eq!((&profile["batch"], &profile["threads"]), (&2.into(), &1.into()));
@@ -155,6 +158,19 @@ fn profile_json_adds_up() {
     assert_eq!(sum("steps", "multiply_adds"), 2.0 * json(&counted)["multiply_adds"].as_f64().unwrap());
     assert_eq!(profile["steps"][0]["name"], "stem.conv");
     assert_eq!(profile["steps"][0]["kernel"], "dense");
+}
+
+#[test]
+fn a_training_steps_profile_names_its_kernels_there_and_back() {
+    let profile = json(&[&QUICK[..], &["--json", "--train", "--memory", "low", "--batch", "2"]].concat());
+    let kernels: Vec<&str> =
+        profile["kernels"].as_array().unwrap().iter().map(|k| k["kernel"].as_str().unwrap()).collect();
+    for kernel in ["pointwise", "pointwise gradients", "depthwise gradients", "dense weight gradient", "loss", "update"]
+    {
+        assert!(kernels.contains(&kernel), "{kernel} is not among {kernels:?}");
+    }
+    let text = stdout(&[&QUICK[..], &["--train"]].concat());
+    assert!(text.contains("in others at 60 % of the memory's rate or more"), "{text}");
 }
 
 #[test]

@@ -200,7 +200,7 @@ impl Task {
     /// A prologue, from `block` on, for `pixels` pixels from `x` to `y`.
     pub fn forward(prologue: &Lanewise, block: usize, x: *const f32, y: *mut f32, pixels: usize) -> Task {
         let (null, used) = (std::ptr::null(), LANES);
-        let (kind, prologue) = (Kind::Forward, prologue.from_block(block));
+        let (kind, prologue) = (Kind::Forward, prologue.at_block(block));
         Task { kind, prologue, x, other: null, spread: null, factors: [null; 3], y, pixels, used, is_added: false }
     }
 }
@@ -257,7 +257,7 @@ impl Way {
         let pixel = |p: *const f32| if p.is_null() { p } else { p.wrapping_add(at) };
         Task {
             kind: self.kind,
-            prologue: self.prologue.from_block(block),
+            prologue: self.prologue.at_block(block),
             x: pixel(self.x),
             other: pixel(self.gradient),
             spread: lane(self.spread),

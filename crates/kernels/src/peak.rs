@@ -31,8 +31,8 @@ pub fn gflops(isa: Isa) -> f64 {
 /// several runs.
 pub fn memory_gbytes_per_second(pool: &Pool) -> f64 {
     const RUNS: usize = 5;
-    /// Of each buffer: several times the last cache of a desktop.
-    const LEN: usize = 32 << 20;
+    /// Of each buffer: more than the last cache of most processors, and not too much for a small board.
+    const LEN: usize = 16 << 20;
     let threads = pool.threads();
     let (from, mut to) = (vec![1f32; LEN], vec![0f32; LEN]);
     let part = LEN.div_ceil(threads);

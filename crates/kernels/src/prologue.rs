@@ -73,7 +73,7 @@ pub(crate) struct Factors<L> {
 
 impl Lanewise {
     /// The same from `block` blocks further on.
-    pub fn from_block(self, block: usize) -> Lanewise {
+    pub fn at_block(self, block: usize) -> Lanewise {
         let on = |p: *const f32| if p.is_null() { p } else { p.wrapping_add(block * LANES) };
         Lanewise { scale: on(self.scale), shift: on(self.shift), gate: on(self.gate), activation: self.activation }
     }

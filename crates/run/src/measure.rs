@@ -131,10 +131,16 @@ impl Profile {
         self.core_peak_gflops * self.threads as f64
     }
 
-    /// Share of the steps' time that passes in kernels which reach `share` (0 … 1) of the peak.
-    pub fn time_above(&self, share: f64) -> f64 {
-        let is_fast = |s: &&StepTime| s.gflops() >= share * self.peak_gflops();
-        self.steps.iter().filter(is_fast).map(|s| s.microseconds).sum::<f64>() / self.sum_microseconds()
+    /// Shares (0 … 1) of the steps' time that pass near a limit: in steps that reach `share` of the peak, and in others that
+    /// move `share` of the bytes that a copy moves.
+    pub fn time_near_limits(&self, share: f64) -> [f64; 2] {
+        let is_near_peak = |s: &StepTime| s.gflops() >= share * self.peak_gflops();
+        let is_near_memory = |s: &StepTime| s.gbytes_per_second() >= share * self.memory_gbytes_per_second;
+        let part = |is_near: &dyn Fn(&StepTime) -> bool| {
+            let near = self.steps.iter().filter(|s| is_near(s));
+            near.map(|s| s.microseconds).sum::<f64>() / self.sum_microseconds()
+        };
+        [part(&is_near_peak), part(&|s| !is_near_peak(s) && is_near_memory(s))]
     }
 
     /// Sum over the steps, in microseconds.

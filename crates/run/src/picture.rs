@@ -35,8 +35,10 @@ const COLOURS: [(&str, &str); 10] = [
     ("pool", "#76b7b2"),
 ];
 
+/// Gradients have their layer's colour.
 fn colour(kernel: &str) -> &'static str {
-    COLOURS.iter().find(|(name, _)| *name == kernel).map_or("#999999", |(_, colour)| colour)
+    let layer = kernel.split(' ').next().unwrap_or_default();
+    COLOURS.iter().find(|(name, _)| *name == layer).map_or("#999999", |(_, colour)| colour)
 }
 
 /// The picture, with `title` above it.

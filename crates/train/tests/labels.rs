@@ -6,11 +6,12 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::photos::{bitmap, recipe, trainer};
+use common::photos::{recipe, trainer};
 use mobilenet_data::Dataset;
 use mobilenet_kernels::Pool;
 use mobilenet_net::recognise::Outputs;
 use mobilenet_run::{Classifier, Image};
+use mobilenet_testing::photos::photo;
 use mobilenet_train::Trainer;
 use mobilenet_train::trainer::{Control, MODEL};
 
@@ -21,7 +22,8 @@ fn photos(folder: &Path) -> Arc<Dataset> {
     for i in 0..36u8 {
         let (blue, red) = (i % 2 == 1, i / 2 % 2 == 1);
         let level = |has: bool| if has { 210 } else { 40 };
-        std::fs::write(folder.join(format!("{i}.bmp")), bitmap([level(blue), 90, level(red)], i)).unwrap();
+        std::fs::write(folder.join(format!("{i}.bmp")), photo(20, [level(blue), 90, level(red)], usize::from(i)))
+            .unwrap();
         let labels = [(blue, ",blue"), (red, ",red")].map(|(has, label)| if has { label } else { "" });
         csv += &format!("{i}.bmp{}\n", labels.concat());
     }

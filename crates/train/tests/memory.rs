@@ -28,7 +28,7 @@ fn pass(name: &str, memory: MemoryUse) -> (usize, Vec<Vec<u32>>) {
 #[test]
 fn low_memory_gives_the_same_bits_in_less_of_it() {
     for model in arch::models() {
-        let [(fast, right), (low, found)] = [MemoryUse::Fast, MemoryUse::Low].map(|memory| pass(&model.name, memory));
+        let [(fast, right), (low, found)] = [MemoryUse::Fast, MemoryUse::Low].map(|memory| pass(model.name, memory));
         let differs = right.iter().zip(&found).position(|(a, b)| a != b);
         assert_eq!(differs, None, "{}: tensor {differs:?} has other bits", model.name);
         assert!(right.iter().flatten().any(|bits| *bits != 0));

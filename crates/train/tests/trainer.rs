@@ -1,22 +1,18 @@
 //! Training on a small set of photos made here: it learns, repeats its bits, goes on where it stopped, and says why it
 //! cannot.
 
+mod common;
+
 use std::path::Path;
 use std::sync::Arc;
 
+use common::photos::photos;
 use mobilenet_data::Dataset;
 use mobilenet_kernels::Pool;
 use mobilenet_net::weights;
 use mobilenet_run::{Classifier, Image};
-use mobilenet_testing::photos::write_classes;
 use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Resumed, Trainer};
 use mobilenet_train::{Error, Recipe};
-
-/// Photos of three classes, told apart by their colour.
-fn photos(folder: &Path) -> Arc<Dataset> {
-    write_classes(folder, 14);
-    Arc::new(Dataset::open(folder).unwrap())
-}
 
 fn recipe() -> Recipe {
     let mut recipe =

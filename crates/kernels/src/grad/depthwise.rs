@@ -191,17 +191,17 @@ unsafe fn row_of_taps<L: Lanes, const K: usize>(t: &Task, x: *const f32, kh: usi
             let dy = t.dy.add(oh * g.output[1] * LANES);
             let seen = |ow: usize, kw: usize| L::load(line.wrapping_add((ow * stride + kw) * LANES));
             for first in (inner.start..whole).step_by(WAYS) {
-                for way in 0..WAYS {
+                for (way, acc) in acc.iter_mut().enumerate() {
                     let d = L::load(dy.add((first + way) * LANES));
-                    for kw in 0..K {
-                        acc[way][kw] = seen(first + way, kw).mul_add(d, acc[way][kw]);
+                    for (kw, acc) in acc.iter_mut().enumerate() {
+                        *acc = seen(first + way, kw).mul_add(d, *acc);
                     }
                 }
             }
             for ow in whole..inner.end {
                 let d = L::load(dy.add(ow * LANES));
-                for kw in 0..K {
-                    acc[0][kw] = seen(ow, kw).mul_add(d, acc[0][kw]);
+                for (kw, acc) in acc[0].iter_mut().enumerate() {
+                    *acc = seen(ow, kw).mul_add(d, *acc);
                 }
             }
             for (kw, columns) in columns.iter().enumerate() {
@@ -210,8 +210,9 @@ unsafe fn row_of_taps<L: Lanes, const K: usize>(t: &Task, x: *const f32, kh: usi
                 }
             }
         }
-        for kw in 0..K {
-            let sum = acc[0][kw].add(acc[1][kw]).add(acc[2][kw].add(acc[3][kw]));
+        let [first, second, third, fourth] = acc;
+        for (kw, first) in first.into_iter().enumerate() {
+            let sum = first.add(second[kw]).add(third[kw].add(fourth[kw]));
             sum.store(t.out.add((kh * K + kw) * LANES));
         }
     }

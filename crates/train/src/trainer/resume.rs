@@ -15,8 +15,8 @@ use crate::recipe::Recipe;
 
 /// Settings that a run keeps: the optimizer's state is of one kind, and all random choices follow from one seed.
 const KEPT: [&str; 2] = ["optimizer.kind", "seed"];
-/// A setting that moves the steps within an epoch.
-const BATCH: &str = "batch";
+/// Settings that move the steps within an epoch.
+const MOVING: [&str; 2] = ["batch", "accumulate"];
 
 /// What a checkpoint knows of its photos beside the classes.
 const PHOTOS: &str = "photos";
@@ -53,7 +53,7 @@ impl Trainer {
                 );
                 return Err(NetError::format(&path, reason).into());
             }
-            if key == BATCH {
+            if MOVING.contains(&key.as_str()) {
                 resumed
                     .warnings
                     .push(format!("{key} is {then} in the checkpoint and {now} now: epochs go on as counted"));

@@ -5,34 +5,14 @@ use std::sync::Arc;
 
 use mobilenet_data::Dataset;
 use mobilenet_kernels::Pool;
+use mobilenet_testing::photos::write_classes;
 use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Resumed};
 use mobilenet_train::{Recipe, Trainer};
 
 /// Photos of three classes, told apart by their colour: fourteen of each, 20×20 pixels.
 pub fn photos(folder: &Path) -> Arc<Dataset> {
-    for (class, colour) in [("blue", [200u8, 60, 30]), ("green", [40, 190, 50]), ("red", [30, 40, 210])] {
-        std::fs::create_dir_all(folder.join(class)).unwrap();
-        for i in 0..14u8 {
-            std::fs::write(folder.join(class).join(format!("{i}.bmp")), bitmap(colour, i)).unwrap();
-        }
-    }
+    write_classes(folder, 14);
     Arc::new(Dataset::open(folder).unwrap())
-}
-
-/// A 24-bit bitmap of 20×20 pixels around a colour (blue, green, red).
-pub fn bitmap(colour: [u8; 3], seed: u8) -> Vec<u8> {
-    const SIDE: usize = 20;
-    let pixels = SIDE * SIDE * 3;
-    let mut bytes = b"BM".to_vec();
-    let side = SIDE as u32;
-    for word in [54 + pixels as u32, 0, 54, 40, side, side, 1 | 24 << 16, 0, pixels as u32, 0, 0, 0, 0] {
-        bytes.extend(word.to_le_bytes());
-    }
-    for i in 0..SIDE * SIDE {
-        let noise = ((i * 7 + usize::from(seed) * 13) % 31) as u8;
-        bytes.extend(colour.map(|c| c.saturating_sub(15).saturating_add(noise)));
-    }
-    bytes
 }
 
 /// Two epochs of a small V2 without anything random but the order, with these keys changed.
