@@ -12,7 +12,7 @@ use mobilenet::data::{Dataset, Splits};
 use mobilenet::net::file;
 use mobilenet::train::checkpoint::{Checkpoint, Found};
 use mobilenet::train::recipe::BnStatistics;
-use mobilenet::train::trainer::{Ended, MODEL, Start, Trainer};
+use mobilenet::train::trainer::{Ended, MODEL, Machine, Start, Trainer};
 use mobilenet::train::{Recipe, RunFolder};
 
 use crate::args::RunArgs;
@@ -113,6 +113,7 @@ fn help(text: &str, key: &str) -> String {
 
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
+        let machine = Machine { isa: self.run.isa()?, pool: self.run.pool() };
         let (train, validation) = self.photos()?;
         let photos = train.len() + validation.as_ref().map_or(0, |dataset| dataset.len());
         let mut folder = RunFolder::open(&self.output)?;
@@ -123,7 +124,7 @@ impl Train {
         };
         let recipe = self.recipe(start.as_ref().and_then(|(_, network)| network.as_ref()))?;
         let start = start.map(|(start, _)| start);
-        let mut trainer = Trainer::new(recipe.clone(), train, validation, &self.output, &self.run.pool(), start)?;
+        let mut trainer = Trainer::new(recipe.clone(), train, validation, &self.output, machine, start)?;
         if found.is_some() {
             resume(&mut trainer)?;
         }

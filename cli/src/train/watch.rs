@@ -58,7 +58,7 @@ impl Watch<'_> {
                     "the weights' batch norms were folded: their statistics are now those of {photos} training photos, and \
                      the network computes what it did"
                 );
-                Ok(())
+                if self.json { print::json(event) } else { Ok(()) }
             }
             Event::Step { epoch, loss, images_per_second, seconds_left, .. } => {
                 self.steps += 1;

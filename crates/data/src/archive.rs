@@ -102,7 +102,7 @@ fn unpack_from(source: impl Read, wanted: &HashSet<&str>) -> io::Result<(Store, 
             continue;
         }
         let size = entry.size();
-        if overflow.is_none() && length + size > MAX_MEMORY {
+        if overflow.is_none() && size > MAX_MEMORY.saturating_sub(length) {
             let mut file = tempfile::tempfile()?;
             file.write_all(&std::mem::take(&mut memory))?;
             overflow = Some(file);

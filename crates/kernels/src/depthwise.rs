@@ -185,9 +185,9 @@ impl Depthwise {
         if alone { (0..images * count).for_each(|i| plane(i, 0)) } else { for_each(pool, images * count, plane) }
     }
 
-    /// Whether the layer has so many channels and such a window.
+    /// Whether the layer has so many channels and such a window, and no activation.
     pub(crate) fn fits(&self, channels: usize, geometry: &Geometry) -> bool {
-        (self.channels, self.kernel) == (channels, geometry.kernel)
+        (self.channels, self.kernel, self.activation) == (channels, geometry.kernel, Activation::Linear)
     }
 
     /// The packed weights of `block`.

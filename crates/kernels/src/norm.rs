@@ -179,29 +179,21 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// Without other operands, on whole blocks.
+    fn plain(kind: Kind, prologue: Lanewise, x: *const f32, y: *mut f32, pixels: usize) -> Task {
+        let null = std::ptr::null();
+        let (used, is_added) = (LANES, false);
+        Task { kind, prologue, x, other: null, spread: null, factors: [null; 3], y, pixels, used, is_added }
+    }
+
     /// [`Sum::Moments`] of `pixels` pixels at `x`, added to those of the plane's earlier pixels where `is_added`.
     pub fn moments(x: *const f32, pixels: usize, y: *mut f32, is_added: bool) -> Task {
-        let (null, used) = (std::ptr::null(), LANES);
-        let prologue = Prologue::default().at(0, 0);
-        Task {
-            kind: Kind::Moments,
-            prologue,
-            x,
-            other: null,
-            spread: null,
-            factors: [null; 3],
-            y,
-            pixels,
-            used,
-            is_added,
-        }
+        Task { is_added, ..Task::plain(Kind::Moments, Prologue::default().at(0, 0), x, y, pixels) }
     }
 
     /// A prologue, from `block` on, for `pixels` pixels from `x` to `y`.
     pub fn forward(prologue: &Lanewise, block: usize, x: *const f32, y: *mut f32, pixels: usize) -> Task {
-        let (null, used) = (std::ptr::null(), LANES);
-        let (kind, prologue) = (Kind::Forward, prologue.at_block(block));
-        Task { kind, prologue, x, other: null, spread: null, factors: [null; 3], y, pixels, used, is_added: false }
+        Task::plain(Kind::Forward, prologue.at_block(block), x, y, pixels)
     }
 }
 

@@ -73,11 +73,6 @@ impl Pointwise {
         self.0.set_transposed(weights);
     }
 
-    /// Input and output channels.
-    pub fn channels(&self) -> [usize; 2] {
-        [self.0.inputs, self.0.outputs]
-    }
-
     /// Pixels of a strip behind the prologue.
     fn strip(&self) -> usize {
         let fit = STRIP_BYTES / (blocks(self.0.inputs) * LANES * size_of::<f32>());
@@ -149,6 +144,47 @@ impl Pointwise {
         });
     }
 
+    /// Whether the layer is a mere product of so many inputs and outputs, without activation.
+    pub(crate) fn is_product(&self, channels: [usize; 2]) -> bool {
+        [self.0.inputs, self.0.outputs] == channels && self.0.activation == Activation::Linear
+    }
+
+    /// All blocks of `pixels` pixels from `x` to `y`, blocks `x_block` and `y_block` values apart; `residual` lies as `y`
+    /// does and is added unless null.
+    ///
+    /// # Safety
+    /// All three hold so many pixels in every block.
+    pub(crate) unsafe fn run_strip(
+        &self,
+        [x_block, y_block]: [usize; 2],
+        x: *const f32,
+        y: *mut f32,
+        residual: *const f32,
+        pixels: usize,
+    ) {
+        let Matrix { tier, inputs, outputs, activation, .. } = self.0;
+        let task = Task {
+            tier,
+            x,
+            x_block,
+            y_block,
+            panels: self.0.panels.as_ptr(),
+            bias: self.0.bias.as_ptr(),
+            y,
+            residual,
+            inputs,
+            pixels,
+            blocks: blocks(outputs),
+            activation,
+            prologue: None,
+            scratch: std::ptr::null_mut(),
+            strip: 0,
+            moments: std::ptr::null_mut(),
+        };
+        // SAFETY: the tier was handed out by detection; the rest is the caller's.
+        unsafe { (tier.pointwise)(&task) }
+    }
+
     /// Parts of the pixels and groups of panels. Where there are more pixels than output channels, pixels are cut first
     /// (every thread reads all weights); otherwise panels (every thread reads the whole input).
     fn cut(&self, pool: &Pool, images: usize, pixels: usize, panel_count: usize) -> (usize, usize) {
@@ -186,39 +222,6 @@ pub(crate) struct Task {
     strip: usize,
     /// Moments of the task's blocks; null where none are wanted.
     moments: *mut f32,
-}
-
-impl Task {
-    /// All blocks of `pixels` pixels from `x` to `y`, blocks `x_block` and `y_block` apart; `residual` lies as `y` does and
-    /// is added unless null.
-    pub fn strip(
-        layer: &Pointwise,
-        [x_block, y_block]: [usize; 2],
-        x: *const f32,
-        y: *mut f32,
-        residual: *const f32,
-        pixels: usize,
-    ) -> Task {
-        let Matrix { tier, inputs, outputs, activation, .. } = layer.0;
-        Task {
-            tier,
-            x,
-            x_block,
-            y_block,
-            panels: layer.0.panels.as_ptr(),
-            bias: layer.0.bias.as_ptr(),
-            y,
-            residual,
-            inputs,
-            pixels,
-            blocks: blocks(outputs),
-            activation,
-            prologue: None,
-            scratch: std::ptr::null_mut(),
-            strip: 0,
-            moments: std::ptr::null_mut(),
-        }
-    }
 }
 
 /// # Safety

@@ -1,47 +1,14 @@
 //! Once its arena is there, a program allocates nothing: not on the first run, nor with several threads. One test alone
 //! in its process, for the counter sees every thread.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::arch::{self, Spec};
 use mobilenet_net::init;
 use mobilenet_run::program::Options;
 use mobilenet_run::{Arena, Program};
-
-/// Counts every call that takes or gives back memory, on any thread.
-struct Counting;
-
-static CALLS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all work is the system's; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the caller's.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the caller's.
-        unsafe { System.realloc(start, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(start, layout) }
-    }
-}
+use mobilenet_testing::allocations::Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -54,9 +21,7 @@ fn program(name: &str, width: f64, isa: Isa) -> Program {
 
 /// Calls of the allocator while the program runs once.
 fn calls(program: &Program, arena: &mut Arena) -> usize {
-    let before = CALLS.load(Ordering::SeqCst);
-    program.run(arena);
-    CALLS.load(Ordering::SeqCst) - before
+    Counting::calls(|| program.run(arena))
 }
 
 #[test]

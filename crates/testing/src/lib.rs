@@ -1,5 +1,6 @@
 //! What the tests of several crates share: where the test data lie, photos to train on, and how far two results are apart.
 
+pub mod allocations;
 pub mod photos;
 
 use std::io::Write;

@@ -24,7 +24,8 @@ pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
 /// A whole checkpoint that is about to become the newest.
 const NEXT: &str = "checkpoint.next.safetensors";
 
-/// Where training stands.
+/// Where training stands. Random numbers follow from the recipe's seed and from these counters alone, so that generators
+/// have no state of their own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Position {
     /// Epochs completed.
@@ -37,10 +38,8 @@ pub struct Position {
     pub optimizer_steps: u64,
     /// Updates of the average: [`Average::updates`](crate::average::Average::updates).
     pub average_updates: u64,
-    /// The seed. Generators depend on it and on these counters alone, so that they have no state of their own.
-    pub seed: u64,
-    /// The best value of the watched metric so far.
-    pub best: Option<f64>,
+    /// Whether there are steps behind the last evaluation.
+    pub lacks_evaluation: bool,
 }
 
 impl Position {
@@ -113,7 +112,7 @@ impl Checkpoint {
         for path in [NEWEST, NEXT, PREVIOUS].map(|name| folder.join(name)) {
             match Checkpoint::open(&path) {
                 Ok(checkpoint) => {
-                    let notice = first.map(|error| format!("{error}; going on from {}", path.display()));
+                    let notice = first.map(|error: Error| format!("{error}; going on from {}", path.display()));
                     return Ok(Found { checkpoint, path, notice });
                 }
                 Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}

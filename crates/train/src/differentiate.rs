@@ -95,9 +95,10 @@ enum Taped {
 /// Differentiates `graph` from its input to the output `logits`.
 ///
 /// # Errors
-/// [`Error::Operator`] for operators that no classifier trains through: windows of pooling, concatenation, resize.
+/// Without such an output; [`Error::Operator`] for operators that no classifier trains through: windows of pooling, concatenation, resize.
 pub(crate) fn differentiate(graph: &Graph, memory: MemoryUse) -> Result<Steps, Error> {
-    let result = graph.find("logits").expect("a classifier has logits");
+    let missing = || mobilenet_net::Error::Config("the network has no output `logits`".into());
+    let result = graph.find("logits").ok_or_else(missing)?;
     let mut d = Differentiator {
         graph,
         memory,
@@ -203,6 +204,11 @@ impl Differentiator<'_> {
         let graph = self.graph;
         let node = &graph[id];
         let refuse = || Err(Error::Operator { node: node.name.clone(), what: format!("{:?}", node.op) });
+        // Images come in the caller's order, which the kernels of larger convolutions alone read.
+        let reads_images = matches!(node.op, Op::Convolution { .. }) && !self.takes_views(id);
+        if !reads_images && node.inputs.iter().any(|&input| matches!(self.operand(input), Operand::Input)) {
+            return refuse();
+        }
         let operand = match node.op {
             Op::Input => return Ok(Operand::Input),
             Op::Convolution { .. } | Op::Depthwise { .. } | Op::FullyConnected { .. } => self.layer(id),

@@ -34,13 +34,6 @@ pub struct Evaluation {
     pub loss: f64,
 }
 
-impl Evaluation {
-    /// The figure that tells the better network, from 0 to 1: top-1 or mean average precision.
-    pub fn score(&self) -> f64 {
-        self.mean_average_precision.or(self.top1).unwrap_or(0.0)
-    }
-}
-
 impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let figures =

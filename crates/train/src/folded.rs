@@ -6,19 +6,17 @@
 //! photos finds each batch norm's true mean μ and variance σ²; with γ = √(σ² + ε) and β + μ the function is what it was,
 //! whether normalised by these statistics or by those of similar photos.
 
-use std::sync::Arc;
-
 use mobilenet_data::Batch;
-use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::graph::{Graph, Node, Op, Role};
 use mobilenet_net::{Params, Tensor};
 use mobilenet_run::Program;
 use mobilenet_run::program::Options;
 
 use crate::error::Error;
+use crate::trainer::Machine;
 
-/// Largest distance of γ, of the mean and of variance + ε from what folding leaves: files differ in where they put ε, of
-/// which the largest in use is 0.001.
+/// Largest distance of γ, of the mean and of the variance from 1, 0 and 1: files differ in whether ε, of which the largest
+/// in use is 0.001, is a part of the variance.
 const TOLERANCE: f32 = 2e-3;
 /// Photos that are run at once. The results of all layers are kept: 27 MB a photo for V2 at 224 pixels.
 const AT_ONCE: usize = 4;
@@ -51,13 +49,13 @@ pub fn unfold(
     graph: &Graph,
     params: &mut Params,
     batches: impl IntoIterator<Item = Result<Batch, mobilenet_data::Error>>,
-    pool: &Arc<Pool>,
+    machine: &Machine,
 ) -> Result<usize, Error> {
     let mut watched = graph.clone();
     let taps: Vec<String> = norms(graph).map(|(node, _)| format!("norm {}", node.name)).collect();
     let ids = graph.ids().filter(|id| matches!(graph[*id].op, Op::BatchNorm { .. }));
     watched.taps.extend(taps.iter().cloned().zip(ids));
-    let options = Options { isa: Isa::detect(), outputs: taps.clone(), ..Options::default() };
+    let options = Options { isa: machine.isa, outputs: taps.clone(), ..Options::default() };
     let program = Program::compile(&watched, params.clone(), &options)?;
     let mut sums: Vec<Sums> = norms(graph).map(|(node, _)| Sums::new(node.channels)).collect();
     let mut arena = None;
@@ -68,9 +66,10 @@ pub fn unfold(
         let length = batch.images.len() / batch.len();
         for images in batch.images.chunks(AT_ONCE * length) {
             let n = images.len() / length;
-            let mut at = match arena.take() {
-                Some((size, arena)) if size == [n, h, w] => arena,
-                _ => program.arena(n, h, w, pool)?,
+            // An arena of another size gives its memory back first.
+            let mut at = match arena.take().filter(|(size, _)| *size == [n, h, w]) {
+                Some((_, arena)) => arena,
+                None => program.arena(n, h, w, &machine.pool)?,
             };
             at.input_mut().copy_from_slice(images);
             program.run(&mut at);

@@ -1,30 +1,71 @@
 //! How much of the forward pass is kept: the recipe's word, or what fits into the memory that is free.
 
+use std::path::{Path, PathBuf};
+
 use mobilenet_net::{Graph, Params};
 
 use crate::error::Error;
 use crate::program::{MemoryUse, TrainOptions, TrainProgram};
 use crate::recipe::{MemoryChoice, Recipe};
+use crate::trainer::Machine;
 
 /// The program that a recipe wants, for batches at its largest resolution.
-pub(crate) fn compile(recipe: &Recipe, graph: &Graph, params: &Params, threads: usize) -> Result<TrainProgram, Error> {
-    let with = |memory| TrainProgram::compile(graph, params, TrainOptions { memory, ..TrainOptions::default() });
+pub(crate) fn compile(
+    recipe: &Recipe,
+    graph: &Graph,
+    params: &Params,
+    machine: &Machine,
+) -> Result<TrainProgram, Error> {
+    let with = |memory| {
+        TrainProgram::compile(graph, params, TrainOptions { memory, isa: machine.isa, ..TrainOptions::default() })
+    };
     match recipe.memory {
         MemoryChoice::Fast => with(MemoryUse::Fast),
         MemoryChoice::Low => with(MemoryUse::Low),
         MemoryChoice::Auto => {
             let fast = with(MemoryUse::Fast)?;
-            let side = recipe.resolutions.iter().map(|[_, side]| *side).chain([recipe.resolution]).max();
-            let side = side.unwrap_or(recipe.resolution);
-            let wanted = fast.arena_bytes(recipe.batch, side, side, threads)?;
+            let wanted = bytes(recipe, &fast, machine.pool.threads())?;
             if free_bytes().is_none_or(|free| wanted as u64 <= free / 2) { Ok(fast) } else { with(MemoryUse::Low) }
         }
     }
 }
 
-/// Memory that programs may still take, as Linux estimates it; `None` on other systems.
+/// Bytes of a step's tensors at the recipe's largest resolution.
+pub(crate) fn bytes(recipe: &Recipe, program: &TrainProgram, threads: usize) -> Result<usize, Error> {
+    let side = recipe.sides().max().unwrap_or(recipe.resolution);
+    program.arena_bytes(recipe.batch, side, side, threads)
+}
+
+/// Memory that this process may still take: what Linux estimates to be free, or what the control group leaves; `None` on
+/// other systems.
 fn free_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+    let free = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024;
+    Some(group_bytes().map_or(free, |left| left.min(free)))
+}
+
+/// What the tightest of this process's control groups leaves, of either version; `None` without a limit.
+fn group_bytes() -> Option<u64> {
+    let number = |path: PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mut least = None;
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let (root, limit, usage) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+            _ => continue,
+        };
+        for group in Path::new(path.trim_start_matches('/')).ancestors() {
+            let folder = Path::new(root).join(group);
+            // `max`, and a group without the file, are no limit.
+            if let (Some(limit), Some(used)) = (number(folder.join(limit)), number(folder.join(usage))) {
+                let left = limit.saturating_sub(used);
+                least = Some(least.map_or(left, |least: u64| least.min(left)));
+            }
+        }
+    }
+    least
 }

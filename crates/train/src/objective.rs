@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mobilenet_data::{Batch, Dataset, Target};
-use mobilenet_kernels::Pool;
+use mobilenet_kernels::{Isa, Pool};
 
 use crate::error::Error;
 use crate::loss::{CrossEntropy, Targets, balanced_weights, binary_cross_entropy};
@@ -16,12 +16,12 @@ pub(crate) struct Objective {
     kind: LossKind,
     cross_entropy: CrossEntropy,
     teacher: Option<Teacher>,
-    memory: Memory,
+    buffers: Buffers,
 }
 
 /// A batch's targets in the loss's terms: memory that is used again.
 #[derive(Default)]
-struct Memory {
+struct Buffers {
     classes: Vec<usize>,
     pairs: Vec<(usize, usize, f32)>,
     rows: Vec<f32>,
@@ -33,9 +33,9 @@ impl Objective {
     /// # Errors
     /// [`Error::Labels`] where the loss is of one class a photo and `dataset` is not; a teacher that cannot be opened or
     /// has other classes.
-    pub fn new(recipe: &Recipe, dataset: &Dataset) -> Result<Objective, Error> {
+    pub fn new(recipe: &Recipe, dataset: &Dataset, isa: Isa) -> Result<Objective, Error> {
         if recipe.loss == LossKind::CrossEntropy {
-            expect_classes(dataset)?;
+            expect_one_label(dataset)?;
         }
         let classes = dataset.classes().len();
         let weights = (recipe.class_weights == ClassWeights::Balanced).then(|| balanced_weights(&counts(dataset)));
@@ -43,8 +43,8 @@ impl Objective {
             classes,
             kind: recipe.loss,
             cross_entropy: CrossEntropy { smoothing: recipe.label_smoothing as f32, weights },
-            teacher: recipe.teacher.as_ref().map(|t| Teacher::open(t, recipe, classes)).transpose()?,
-            memory: Memory::default(),
+            teacher: recipe.teacher.as_ref().map(|t| Teacher::open(t, recipe, dataset.classes(), isa)).transpose()?,
+            buffers: Buffers::default(),
         })
     }
 
@@ -52,11 +52,11 @@ impl Objective {
     pub fn run(&mut self, batch: &Batch, logits: &[f32], gradient: &mut [f32], pool: &Arc<Pool>) -> Result<f64, Error> {
         let loss = match self.kind {
             LossKind::CrossEntropy => {
-                self.cross_entropy.run(logits, self.classes, self.memory.targets(batch), gradient)
+                self.cross_entropy.run(logits, self.classes, self.buffers.targets(batch), gradient)
             }
             LossKind::Binary => {
                 let CrossEntropy { smoothing, weights } = &self.cross_entropy;
-                let targets = self.memory.rows(batch, self.classes, *smoothing);
+                let targets = self.buffers.rows(batch, self.classes, *smoothing);
                 binary_cross_entropy(logits, self.classes, targets, weights.as_deref(), gradient)
             }
         };
@@ -67,7 +67,7 @@ impl Objective {
     }
 }
 
-impl Memory {
+impl Buffers {
     /// For photos of one class each.
     fn targets(&mut self, batch: &Batch) -> Targets<'_> {
         let class = |target: &Target| target.labels()[0] as usize;
@@ -110,7 +110,7 @@ impl Memory {
 ///
 /// # Errors
 /// [`Error::Labels`], naming the first.
-pub(crate) fn expect_classes(dataset: &Dataset) -> Result<(), Error> {
+pub(crate) fn expect_one_label(dataset: &Dataset) -> Result<(), Error> {
     let other = dataset.items().iter().position(|item| item.target.labels().len() != 1);
     let refuse = |i: usize| Error::Labels { photo: dataset.name(i), labels: dataset.items()[i].target.labels().len() };
     other.map_or(Ok(()), |i| Err(refuse(i)))
@@ -135,8 +135,8 @@ mod tests {
     /// Loss and first gradients of binary cross-entropy with smoothing 0.1.
     fn binary(targets: Vec<Target>, mixed: Option<Mixed>, weights: Option<Vec<f32>>) -> (f64, [f32; 6]) {
         let cross_entropy = CrossEntropy { smoothing: 0.1, weights };
-        let (kind, memory) = (LossKind::Binary, Memory::default());
-        let mut objective = Objective { classes: 4, kind, cross_entropy, teacher: None, memory };
+        let (kind, buffers) = (LossKind::Binary, Buffers::default());
+        let mut objective = Objective { classes: 4, kind, cross_entropy, teacher: None, buffers };
         let batch = Batch { targets, mixed, ..Batch::default() };
         let mut gradient = [f32::NAN; 12];
         let loss = objective.run(&batch, &X, &mut gradient, &Arc::new(Pool::new(1))).unwrap();
@@ -175,7 +175,7 @@ mod tests {
     fn every_label_is_smoothed_like_a_class() {
         let labels = |of: &[u32]| Target::Labels(of.into());
         let batch = Batch { targets: vec![labels(&[0, 2]), labels(&[]), labels(&[1])], ..Batch::default() };
-        let mut memory = Memory::default();
+        let mut memory = Buffers::default();
         assert_eq!(memory.rows(&batch, 4, 0.0), [1., 0., 1., 0., 0., 0., 0., 0., 0., 1., 0., 0.]);
         let (low, high) = (0.2 / 4.0, 1.0 - 0.2 + 0.2 / 4.0);
         let first = &memory.rows(&batch, 4, 0.2)[..4];

@@ -241,3 +241,34 @@ impl TrainProgram {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use mobilenet_net::graph::{Node, Op, Padding, Window};
+    use mobilenet_net::init;
+
+    use super::*;
+
+    #[test]
+    fn a_pointwise_layer_over_the_images_themselves_is_refused_by_name() {
+        let node = |name: &str, op, inputs: &[usize], channels| Node {
+            name: name.into(),
+            op,
+            inputs: inputs.iter().map(|&i| NodeId(i)).collect(),
+            channels,
+        };
+        let window = Window { kernel: [1; 2], stride: [1; 2], dilation: [1; 2], padding: Padding::Symmetric };
+        let graph = Graph {
+            nodes: vec![
+                node("input", Op::Input, &[], 3),
+                node("first", Op::Convolution { window, out: 4, bias: false }, &[0], 4),
+                node("pool", Op::GlobalAveragePool, &[1], 4),
+            ],
+            outputs: vec![("logits".into(), NodeId(2))],
+            taps: Vec::new(),
+        };
+        let error = TrainProgram::compile(&graph, &init::random(&graph, 1), TrainOptions::default()).err();
+        let text = error.expect("such a layer reads blocked memory").to_string();
+        assert!(text.starts_with("first: ") && text.ends_with(" cannot be trained"), "{text}");
+    }
+}

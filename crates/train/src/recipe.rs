@@ -327,6 +327,11 @@ impl Recipe {
         toml::to_string(self).expect("a recipe is made of what TOML has")
     }
 
+    /// Every height and width of photos in training.
+    pub fn sides(&self) -> impl Iterator<Item = usize> {
+        self.resolutions.iter().map(|[_, side]| *side).chain([self.resolution])
+    }
+
     /// The optimizer's numbers.
     pub fn settings(&self) -> Settings {
         let OptimizerRecipe { kind, momentum, nesterov, alpha, beta2, eps } = self.optimizer;

@@ -113,6 +113,7 @@ impl TrainProgram {
 
     fn forward_layer(&self, step: Step, arena: &mut TrainArena) {
         let Step::Layer { layer, input, output, moments } = step else { return };
+        let moments = moments.filter(|_| self.statistics != Statistics::Running);
         let of = &self.steps.layers[layer];
         let (images, pixels) = (arena.shapes[of.node].n, arena.dims(of.node).pixels());
         let kernels = self.layer(layer);
@@ -152,6 +153,7 @@ impl TrainProgram {
         let dims = arena.dims(of.node);
         let pool = arena.pool.clone();
         let sums = match moments {
+            _ if self.statistics == Statistics::Running => &[],
             Some(moments) => arena.memory.read(moments),
             None => {
                 let ([scratch], [x]) = arena.memory.parts([Some(arena.scratch)], [Some(value)]);

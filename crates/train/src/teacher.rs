@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mobilenet_data::Batch;
-use mobilenet_kernels::Pool;
+use mobilenet_kernels::{Isa, Pool};
+use mobilenet_net::recognise::Outputs;
+use mobilenet_run::program::Options;
 use mobilenet_run::{Arena, Program};
 
 use crate::error::Error;
@@ -18,25 +20,46 @@ pub(crate) struct Teacher {
     pub distillation: Distillation,
     /// From the student's pixels to the teacher's: a factor and a summand a channel.
     pixels: [(f32, f32); 3],
+    /// The teacher's place of each class, where it has an order of its own.
+    order: Option<Vec<usize>>,
+    /// Logits in the student's order.
+    logits: Vec<f32>,
 }
 
 impl Teacher {
-    /// Opens a teacher of `classes` classes for the photos of `student`.
-    pub fn open(recipe: &recipe::Teacher, student: &Recipe, classes: usize) -> Result<Teacher, Error> {
-        let loaded = mobilenet_net::load(&recipe.weights, &Default::default())?;
-        let has = loaded.recognised.spec.classes;
-        if has != classes {
-            let reason = format!("the teacher has {has} classes, and the data {classes}");
-            return Err(mobilenet_net::Error::format(Path::new(&recipe.weights), reason).into());
+    /// Opens a teacher of `classes` for the photos of `student`. Classes that the teacher's file names may stand in another
+    /// order there.
+    pub fn open(recipe: &recipe::Teacher, student: &Recipe, classes: &[String], isa: Isa) -> Result<Teacher, Error> {
+        let mobilenet_net::Loaded { recognised, graph, params } =
+            mobilenet_net::load(&recipe.weights, &Default::default())?;
+        let refuse = |reason: String| Err(mobilenet_net::Error::format(Path::new(&recipe.weights), reason).into());
+        let (has, count) = (recognised.spec.classes, classes.len());
+        if has != count {
+            return refuse(format!("the teacher has {has} classes, and the data {count}"));
         }
-        let (own, theirs) = (student.preprocessing(), loaded.recognised.preprocessing);
+        if recognised.outputs == Outputs::Independent {
+            return refuse(
+                "the teacher's outputs are independent of each other, where a student needs one class".into(),
+            );
+        }
+        let order = match &recognised.labels {
+            None => None,
+            Some(labels) => {
+                let place = |class: &String| labels.iter().position(|label| label == class);
+                if let Some(class) = classes.iter().find(|class| place(class).is_none()) {
+                    return refuse(format!("the teacher does not know the class {class:?}"));
+                }
+                Some(classes.iter().filter_map(place).collect::<Vec<_>>()).filter(|order| !order.is_sorted())
+            }
+        };
+        let (own, theirs) = (student.preprocessing(), recognised.preprocessing);
         let pixels = [0, 1, 2].map(|c| {
             let factor = own.std[c] / theirs.std[c];
             (factor, (own.mean[c] - theirs.mean[c]) / theirs.std[c])
         });
-        let program = Program::compile(&loaded.graph, loaded.params, &Default::default())?;
+        let program = Program::compile(&graph, params, &Options { isa, ..Options::default() })?;
         let distillation = Distillation { temperature: recipe.temperature as f32, mix: recipe.mix as f32 };
-        Ok(Teacher { program, arena: None, distillation, pixels })
+        Ok(Teacher { program, arena: None, distillation, pixels, order, logits: Vec::new() })
     }
 
     /// The teacher's logits for a batch.
@@ -55,6 +78,48 @@ impl Teacher {
             to.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor + summand);
         }
         self.program.run(arena);
-        Ok(arena.output("logits").unwrap_or_default())
+        let logits = arena.output("logits").unwrap_or_default();
+        let Some(order) = &self.order else { return Ok(logits) };
+        self.logits.clear();
+        for row in logits.chunks_exact(order.len()) {
+            self.logits.extend(order.iter().map(|&place| row[place]));
+        }
+        Ok(&self.logits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mobilenet_net::arch::{self, Spec};
+    use mobilenet_net::init;
+
+    use super::*;
+    use crate::model_file;
+
+    #[test]
+    fn a_teachers_classes_are_found_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("teacher.safetensors");
+        let (table, spec) = (arch::find("mobilenet_v2").unwrap(), Spec { width: 0.25, classes: 3, ..Spec::default() });
+        let names = |names: [&str; 3]| names.map(String::from);
+        let student = Recipe { resolution: 32, ..Recipe::default() };
+        let params = init::random(&table.graph(&spec).unwrap(), 1);
+        let labels = names(["red", "green", "blue"]);
+        model_file::save(&path, params, &table, &spec, &student.preprocessing(), &labels, Outputs::Exclusive).unwrap();
+
+        let recipe = recipe::Teacher { weights: path.to_string_lossy().into(), ..Default::default() };
+        let batch = Batch {
+            images: vec![0.5; 3 * 32 * 32],
+            size: [32; 2],
+            targets: vec![mobilenet_data::Target::Class(0)],
+            ..Default::default()
+        };
+        let pool = Arc::new(Pool::new(1));
+        let open = |classes: [&str; 3]| Teacher::open(&recipe, &student, &names(classes), Isa::detect());
+        let logits = |classes| open(classes).unwrap().logits(&batch, &pool).unwrap().to_vec();
+        let [red, green, blue] = logits(["red", "green", "blue"])[..] else { panic!("three logits") };
+        assert_eq!(logits(["blue", "red", "green"]), [blue, red, green]);
+        let error = open(["blue", "red", "grey"]).err().unwrap().to_string();
+        assert!(error.ends_with("the teacher does not know the class \"grey\""), "{error}");
     }
 }

@@ -14,6 +14,7 @@ use std::time::Instant;
 use mobilenet_data::{Batch, Dataset, Epoch, Loader};
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::arch::{self, Spec, Table};
+use mobilenet_net::graph::Parameter;
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_net::recognise::Outputs;
 use mobilenet_net::{Graph, Params, init};
@@ -30,9 +31,9 @@ use crate::evaluate::{self, Evaluation};
 use crate::folded::{is_folded, unfold};
 use crate::memory;
 use crate::model_file;
-use crate::objective::{Objective, expect_classes};
+use crate::objective::{Objective, expect_one_label};
 use crate::optim::Optimizer;
-use crate::program::{Forward, Statistics, TrainOptions, TrainProgram};
+use crate::program::{Forward, Statistics, TrainProgram};
 use crate::recipe::{BnStatistics, LossKind, Recipe};
 use crate::reestimate::reestimate;
 
@@ -106,7 +107,7 @@ pub struct Trainer {
     network: Network,
     classes: Vec<String>,
     folder: PathBuf,
-    pool: Arc<Pool>,
+    machine: Machine,
     program: TrainProgram,
     arena: Option<([usize; 3], TrainArena)>,
     optimizer: Optimizer,
@@ -123,6 +124,28 @@ pub struct Trainer {
     extra: BTreeMap<String, String>,
     origin: Origin,
     saved: Instant,
+}
+
+/// What a network is trained on.
+#[derive(Clone)]
+pub struct Machine {
+    /// The threads.
+    pub pool: Arc<Pool>,
+    /// The instruction set.
+    pub isa: Isa,
+}
+
+impl From<&Arc<Pool>> for Machine {
+    /// With the best instruction set that this processor has.
+    fn from(pool: &Arc<Pool>) -> Machine {
+        Machine { pool: pool.clone(), isa: Isa::detect() }
+    }
+}
+
+/// How long a run takes so far.
+struct Clock {
+    begin: Instant,
+    images: usize,
 }
 
 /// A step that was made.
@@ -144,13 +167,17 @@ impl Trainer {
         dataset: Arc<Dataset>,
         validation: Option<Arc<Dataset>>,
         folder: &Path,
-        pool: &Arc<Pool>,
+        machine: impl Into<Machine>,
         start: Option<Start>,
     ) -> Result<Trainer, Error> {
         recipe.check()?;
-        let objective = Objective::new(&recipe, &dataset)?;
-        if let (Some(photos), LossKind::CrossEntropy) = (&validation, recipe.loss) {
-            expect_classes(photos)?;
+        let machine = machine.into();
+        let objective = Objective::new(&recipe, &dataset, machine.isa)?;
+        if let Some(photos) = &validation {
+            expect_same_classes(&dataset, photos)?;
+            if recipe.loss == LossKind::CrossEntropy {
+                expect_one_label(photos)?;
+            }
         }
         let table = match recipe.dropout {
             Some(rate) => Table { dropout: rate as f32, ..arch::find(&recipe.model)? },
@@ -171,22 +198,23 @@ impl Trainer {
         let graph = table.graph(&spec)?;
         let mut params = init::random(&graph, recipe.seed);
         let origin = start.map_or(Origin::Fresh, |start| start.take_over(&mut params, &graph));
-        let program = memory::compile(&recipe, &graph, &params, pool.threads())?;
+        let program = memory::compile(&recipe, &graph, &params, &machine)?;
         let mut optimizer =
             Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
+        expect_frozen(&recipe, program.parameters())?;
         optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));
         let accumulator = (recipe.accumulate > 1).then(|| Accumulator::new(program.gradients()));
         let average = average(&recipe, &program);
         let loader = Loader::new(dataset.clone(), recipe.training_photos(0));
         let validation = validation.map(|dataset| Loader::new(dataset, recipe.evaluation_photos()));
         let trainer = Trainer {
-            position: Position { seed: recipe.seed, ..Position::default() },
+            position: Position::default(),
             network: Network { table, spec },
             classes: dataset.classes().to_vec(),
             folder: folder.to_owned(),
-            pool: pool.clone(),
             saved: Instant::now(),
-            extra: resume::describe(&dataset, steps_in_epoch(&loader, &recipe)),
+            extra: resume::describe(&dataset, steps_in_epoch(&loader, &recipe), machine.isa),
+            machine,
             arena: None,
             origin,
             recipe,
@@ -200,9 +228,8 @@ impl Trainer {
             objective,
         };
         // What does not fit fails before anything is done.
-        let Recipe { batch, resolution, resolutions, .. } = &trainer.recipe;
-        for side in resolutions.iter().map(|[_, side]| side).chain([resolution]) {
-            trainer.program.graph().infer(*batch, *side, *side)?;
+        for side in trainer.recipe.sides() {
+            trainer.program.graph().infer(trainer.recipe.batch, side, side)?;
         }
         Ok(trainer)
     }
@@ -229,60 +256,29 @@ impl Trainer {
     /// Where a photo's folder or the run's cannot be used any more, or the loss is not a number: then the last good
     /// checkpoint stays.
     pub fn run(&mut self, watch: &mut dyn FnMut(&Event) -> Control) -> Result<Ended, Error> {
-        let begin = Instant::now();
-        let mut images = 0usize;
-        let (steps, epochs) = (self.steps_in_epoch(), self.recipe.epochs);
-        let end = (steps as f64 * epochs).ceil() as u64;
+        let mut clock = Clock { begin: Instant::now(), images: 0 };
+        let steps = self.steps_in_epoch();
+        let end = (steps as f64 * self.recipe.epochs).ceil() as u64;
         if watch(&Event::Start(Box::new(self.plan()))) == Control::Stop {
             return Ok(Ended::Stopped);
         }
-        if let Some(photos) = self.unfold()? {
-            watch(&Event::Unfolded { photos });
-        }
-        // An epoch whose last step is made lacks its evaluation.
-        while self.position.steps_of(steps) < end || self.position.step_in_epoch >= steps {
-            let epoch = self.position.epoch;
-            self.loader.set_options(self.recipe.training_photos(epoch));
-            let done = self.position.step_in_epoch as usize * self.recipe.accumulate;
-            let mut batches = self.loader.epoch(epoch, done);
-            let mut losses = (0.0, 0usize);
-            while self.position.steps_of(steps) < end && self.position.step_in_epoch < steps {
-                let at = epoch as f64 + self.position.step_in_epoch as f64 / steps as f64;
-                let lr = self.recipe.schedule().rate(at, epochs);
-                let Some(Made { loss, photos }) = self.step(&mut batches, lr as f32)? else { break };
-                losses = (losses.0 + loss, losses.1 + 1);
-                images += photos;
-                let seconds = begin.elapsed().as_secs_f64();
-                let speed = images as f64 / seconds;
-                let done = self.position.steps_of(steps);
-                let photos_left = (end - done) as usize * self.recipe.batch * self.recipe.accumulate;
-                let seconds_left = photos_left as f64 / speed;
-                let event = Event::Step { epoch: at, loss, lr, images_per_second: speed, seconds_left };
-                if watch(&event) == Control::Stop {
-                    self.save()?;
-                    return Ok(Ended::Stopped);
-                }
-                // After these there is a checkpoint all the same.
-                if done >= end || self.position.step_in_epoch >= steps {
-                    break;
-                }
-                if self.saved.elapsed().as_secs_f64() >= self.recipe.checkpoint_every {
-                    self.save()?;
-                }
-            }
-            if self.position.steps_of(steps) < end || self.position.step_in_epoch >= steps {
-                self.position.epoch += 1;
-                self.position.step_in_epoch = 0;
-            }
-            self.expect_numbers()?;
-            if self.position.steps_of(steps) >= end {
-                self.reestimate()?;
-            }
-            let validation = self.evaluate()?;
-            self.position.best = validation.map(|v| v.score()).into_iter().chain(self.position.best).reduce(f64::max);
+        if let Some(photos) = self.unfold()?
+            && watch(&Event::Unfolded { photos }) == Control::Stop
+        {
             self.save()?;
-            let training_loss = (losses.1 > 0).then(|| losses.0 / losses.1 as f64);
-            let seconds = begin.elapsed().as_secs_f64();
+            return Ok(Ended::Stopped);
+        }
+        while self.position.steps_of(steps) < end || self.position.lacks_evaluation {
+            let (done, step) = (self.position.steps_of(steps), self.position.step_in_epoch);
+            let is_due = self.position.lacks_evaluation && (done >= end || step == 0 || step >= steps);
+            let mut training_loss = None;
+            if !is_due {
+                match self.steps([steps, end], &mut clock, watch)? {
+                    Some(loss) => training_loss = loss,
+                    None => return Ok(Ended::Stopped),
+                }
+            }
+            let (validation, seconds) = (self.finish_epoch([steps, end])?, clock.begin.elapsed().as_secs_f64());
             let epoch = self.position.steps_of(steps) as f64 / steps as f64;
             let event = Event::Epoch { epoch, training_loss, validation, seconds };
             if watch(&event) == Control::Stop {
@@ -290,6 +286,58 @@ impl Trainer {
             }
         }
         Ok(Ended::Done)
+    }
+
+    /// The steps that are left of an epoch, or up to the run's last one. Their mean loss, where there are any; nothing
+    /// where `watch` said to stop.
+    fn steps(
+        &mut self,
+        [steps, end]: [u64; 2],
+        clock: &mut Clock,
+        watch: &mut dyn FnMut(&Event) -> Control,
+    ) -> Result<Option<Option<f64>>, Error> {
+        let epoch = self.position.epoch;
+        self.loader.set_options(self.recipe.training_photos(epoch));
+        let done = self.position.step_in_epoch as usize * self.recipe.accumulate;
+        let mut batches = self.loader.epoch(epoch, done);
+        let mut losses = (0.0, 0usize);
+        while self.position.steps_of(steps) < end && self.position.step_in_epoch < steps {
+            let at = epoch as f64 + self.position.step_in_epoch as f64 / steps as f64;
+            let lr = self.recipe.schedule().rate(at, self.recipe.epochs);
+            let Some(Made { loss, photos }) = self.step(&mut batches, lr as f32)? else { break };
+            losses = (losses.0 + loss, losses.1 + 1);
+            clock.images += photos;
+            let images_per_second = clock.images as f64 / clock.begin.elapsed().as_secs_f64();
+            let left = (end - self.position.steps_of(steps)) as f64;
+            let photos_left = left * self.recipe.batch as f64 * self.recipe.accumulate as f64;
+            let seconds_left = photos_left / images_per_second;
+            if watch(&Event::Step { epoch: at, loss, lr, images_per_second, seconds_left }) == Control::Stop {
+                self.save()?;
+                return Ok(None);
+            }
+            if self.saved.elapsed().as_secs_f64() >= self.recipe.checkpoint_every {
+                self.save()?;
+            }
+        }
+        Ok(Some((losses.1 > 0).then(|| losses.0 / losses.1 as f64)))
+    }
+
+    /// What follows an epoch's last step: a checkpoint, and figures of the weights as they are then.
+    fn finish_epoch(&mut self, [steps, end]: [u64; 2]) -> Result<Option<Evaluation>, Error> {
+        if self.position.steps_of(steps) < end || self.position.step_in_epoch >= steps {
+            self.position.epoch += u64::from(self.position.step_in_epoch > 0);
+            self.position.step_in_epoch = 0;
+        }
+        self.expect_numbers()?;
+        if self.position.steps_of(steps) >= end {
+            self.reestimate()?;
+        }
+        // Evaluation may take long, and may be stopped.
+        self.save()?;
+        let validation = self.evaluate()?;
+        self.position.lacks_evaluation = false;
+        self.save()?;
+        Ok(validation)
     }
 
     /// Gives folded weights true statistics before the first step, from photos as training shows them: its batches'
@@ -304,7 +352,7 @@ impl Trainer {
             return Ok(None);
         }
         let batches = self.loader.epoch(0, 0).take(UNFOLD_PHOTOS.div_ceil(self.recipe.batch));
-        let photos = unfold(self.program.graph(), &mut params, batches, &self.pool)?;
+        let photos = unfold(self.program.graph(), &mut params, batches, &self.machine)?;
         let names: Vec<String> = self.program.parameters().iter().map(|p| p.name.clone()).collect();
         let (values, _) = self.program.values_mut();
         for (value, name) in values.iter_mut().zip(&names) {
@@ -322,14 +370,16 @@ impl Trainer {
         if batches == 0 {
             return Ok(());
         }
+        // A program there and back takes as much memory as training does: one at a time.
+        self.arena = None;
         self.loader.set_options(self.recipe.estimation_photos());
         let photos = self.loader.epoch(self.position.epoch, 0).take(batches);
         let Some(average) = &mut self.average else {
-            reestimate(&mut self.program, photos, &self.pool)?;
+            reestimate(&mut self.program, photos, &self.machine.pool)?;
             return Ok(());
         };
-        let mut averaged = TrainProgram::compile(self.program.graph(), &average.params(), TrainOptions::default())?;
-        reestimate(&mut averaged, photos, &self.pool)?;
+        let mut averaged = TrainProgram::compile(self.program.graph(), &average.params(), self.program.options)?;
+        reestimate(&mut averaged, photos, &self.machine.pool)?;
         average.set_statistics(averaged.values());
         Ok(())
     }
@@ -367,7 +417,7 @@ impl Trainer {
         // An arena of another size gives its memory back first.
         let mut arena = match self.arena.take().filter(|(size, _)| *size == [n, h, w]) {
             Some((_, arena)) => arena,
-            None => self.program.arena(n, h, w, &self.pool)?,
+            None => self.program.arena(n, h, w, &self.machine.pool)?,
         };
         arena.input_mut().copy_from_slice(&batch.images);
         let statistics = match self.recipe.bn_statistics {
@@ -379,7 +429,7 @@ impl Trainer {
         self.program.forward(&mut arena, Forward { statistics, dropout });
 
         let (logits, gradient) = arena.result_and_gradient_mut();
-        let loss = self.objective.run(batch, logits, gradient, &self.pool)?;
+        let loss = self.objective.run(batch, logits, gradient, &self.machine.pool)?;
         if !loss.is_finite() {
             return Err(self.not_a_number(self.runaway().unwrap_or_else(|| "the loss".into())));
         }
@@ -405,6 +455,7 @@ impl Trainer {
         self.learned = 0;
         self.position.step_in_epoch += 1;
         self.position.step += 1;
+        self.position.lacks_evaluation = true;
     }
 
     /// The first tensor that holds something else than numbers.
@@ -436,11 +487,11 @@ impl Trainer {
     /// Where none of them can be read.
     pub fn evaluate(&self) -> Result<Option<Evaluation>, Error> {
         let Some(loader) = &self.validation else { return Ok(None) };
-        let options = Options { isa: Isa::detect(), ..Options::default() };
+        let options = Options { isa: self.machine.isa, ..Options::default() };
         let program = Program::compile(self.program.graph(), self.params(), &options)?;
         let has_labels = self.loader.dataset().has_labels() || loader.dataset().has_labels();
         let by_labels = has_labels && self.recipe.loss == LossKind::Binary;
-        Ok(Some(evaluate::of(&program, loader, by_labels, &self.pool)?))
+        Ok(Some(evaluate::of(&program, loader, by_labels, &self.machine.pool)?))
     }
 
     /// Writes a checkpoint, and the network as a file that runs.
@@ -489,4 +540,22 @@ fn average(recipe: &Recipe, program: &TrainProgram) -> Option<Average> {
 /// Steps in which every photo is seen once.
 fn steps_in_epoch(loader: &Loader, recipe: &Recipe) -> u64 {
     loader.batches().div_ceil(recipe.accumulate) as u64
+}
+
+/// Refuses names to be frozen that no parameter starts with.
+fn expect_frozen(recipe: &Recipe, parameters: &[Parameter]) -> Result<(), Error> {
+    let is_unknown = |start: &&String| !parameters.iter().any(|p| p.name.starts_with(start.as_str()));
+    let Some(unknown) = recipe.freeze.iter().find(is_unknown) else { return Ok(()) };
+    let text =
+        format!("freeze has {unknown:?}, which no parameter's name begins with; they begin with stem, block1. …");
+    Err(mobilenet_net::Error::Config(text).into())
+}
+
+/// Refuses photos to check with whose classes are others.
+fn expect_same_classes(dataset: &Dataset, validation: &Dataset) -> Result<(), Error> {
+    if dataset.classes() == validation.classes() {
+        return Ok(());
+    }
+    let text = format!("{}: its classes are not those of {}", validation.path().display(), dataset.path().display());
+    Err(mobilenet_net::Error::Config(text).into())
 }

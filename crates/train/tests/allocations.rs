@@ -3,62 +3,25 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::photos::{photos, recipe};
 use mobilenet_data::{Batch, Loader, LoaderOptions};
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::arch::{self, Spec};
 use mobilenet_net::init;
+use mobilenet_testing::allocations::Counting;
 use mobilenet_train::average::Average;
 use mobilenet_train::loss::{CrossEntropy, Targets};
 use mobilenet_train::optim::{Optimizer, OptimizerKind, Settings};
 use mobilenet_train::{Forward, Statistics, TrainOptions, TrainProgram, Trainer};
-
-/// Counts every call that takes or gives back memory, on any thread.
-struct Counting;
-
-static CALLS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all work is the system's; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the caller's.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the caller's.
-        unsafe { System.realloc(start, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(start, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// Calls of the allocator in each of three runs of `step`.
 fn calls(mut step: impl FnMut()) -> [usize; 3] {
-    [(); 3].map(|()| {
-        let before = CALLS.load(Ordering::SeqCst);
-        step();
-        CALLS.load(Ordering::SeqCst) - before
-    })
+    [(); 3].map(|()| Counting::calls(&mut step))
 }
 
 /// Every network's program with optimizer, loss and average.

@@ -42,7 +42,6 @@ fn labels_are_learned_and_classified_independently() {
     assert!(figures.mean_average_precision.unwrap() > 0.95, "two colours were not learned: {figures:?}");
     let json = serde_json::to_string(&figures).unwrap();
     assert!(json.contains("mean_average_precision") && !json.contains("top1"), "{json}");
-    assert_eq!(trainer.position().best.map(|best| best > 0.95), Some(true));
 
     let classifier = Classifier::open(folder.path().join(MODEL)).unwrap();
     assert_eq!(classifier.recognised().outputs, Outputs::Independent);

@@ -6,12 +6,11 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::photos::photos;
+use common::photos::{photos, run_with_threads, with_threads};
 use mobilenet_data::Dataset;
-use mobilenet_kernels::Pool;
 use mobilenet_net::weights;
 use mobilenet_run::{Classifier, Image};
-use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Resumed, Trainer};
+use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Trainer};
 use mobilenet_train::{Error, Recipe};
 
 fn recipe() -> Recipe {
@@ -30,24 +29,12 @@ fn recipe() -> Recipe {
 }
 
 fn trainer(recipe: Recipe, data: &Arc<Dataset>, folder: &Path, threads: usize) -> Result<Trainer, Error> {
-    Trainer::new(recipe, data.clone(), Some(data.clone()), folder, &Arc::new(Pool::new(threads)), None)
+    with_threads(&recipe, data, folder, threads)
 }
 
-/// Trains to the end, stopping after each number of steps in `stops` and going on with a new trainer. The model's file.
+/// Trains by the recipe above.
 fn run(data: &Arc<Dataset>, folder: &Path, threads: usize, stops: &[u64]) -> Vec<u8> {
-    for (i, stop) in stops.iter().chain([&u64::MAX]).enumerate() {
-        let mut trainer = trainer(recipe(), data, folder, threads).unwrap();
-        if i > 0 {
-            assert_eq!(trainer.resume().unwrap(), Resumed::default());
-        }
-        let mut left = *stop;
-        let ended = trainer.run(&mut |event| {
-            left -= u64::from(matches!(event, Event::Step { .. }));
-            if left == 0 { Control::Stop } else { Control::Continue }
-        });
-        assert_eq!(ended.unwrap(), if *stop == u64::MAX { Ended::Done } else { Ended::Stopped });
-    }
-    std::fs::read(folder.join(MODEL)).unwrap()
+    run_with_threads(&recipe(), data, folder, threads, stops)
 }
 
 #[test]
@@ -113,6 +100,26 @@ fn a_stop_after_an_epochs_last_step_leaves_its_evaluation_to_the_next_run() {
         assert_eq!(ended.unwrap(), Ended::Done);
         assert_eq!(figures, [(1.0, false, true), (2.0, true, true)][..epochs as usize]);
     }
+}
+
+#[test]
+fn a_run_that_is_stopped_at_its_very_last_step_still_ends_as_others_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    let mut recipe = Recipe { epochs: 1.5, bn_reestimate: 16, ..recipe() };
+    recipe.average = None;
+    let whole = run_with_threads(&recipe, &data, &folder.path().join("whole"), 2, &[]);
+    let stopped = run_with_threads(&recipe, &data, &folder.path().join("stopped"), 2, &[9]);
+    assert!(whole == stopped, "the statistics that follow the last step were left out");
+}
+
+#[test]
+fn a_name_to_be_frozen_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    let wrong = Recipe { freeze: vec!["block1.".into(), "blokc2.".into()], ..recipe() };
+    let error = trainer(wrong, &data, folder.path(), 1).err().unwrap().to_string();
+    assert!(error.starts_with("freeze has \"blokc2.\", which no parameter's name begins with"), "{error}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::cpu::Isa;
 use crate::isa::Tier;
 use crate::layout::{Dims, LANES, blocked_len, blocks};
 use crate::norm::{self, BACKWARD, Way};
-use crate::pointwise::{self, Pointwise, parts};
+use crate::pointwise::{Pointwise, parts};
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
 use crate::split::{Shared, for_each, piece};
@@ -55,10 +55,11 @@ fn shards(input: Dims) -> usize {
     (input.n * parts(input.n, input.pixels())).min(SHARDS)
 }
 
-/// Pixels of a strip: whole tiles of any instruction set, so that only an image's last pixels make smaller ones.
+/// Pixels of a strip: whole tiles of every instruction set (2, 6 and 7 pixels), so that only an image's last pixels make
+/// smaller ones.
 fn strip([inputs, outputs]: [usize; 2]) -> usize {
-    const TILES: usize = 14;
-    const MOST: usize = 18 * TILES;
+    const TILES: usize = 42;
+    const MOST: usize = 6 * TILES;
     let fit = STRIP_BYTES / ((blocks(inputs) + blocks(outputs)) * LANES * size_of::<f32>());
     (fit / TILES * TILES).clamp(TILES, MOST)
 }
@@ -81,7 +82,7 @@ pub fn back(isa: Isa, pool: &Pool, call: Call) {
     assert_eq!(x.len(), input.blocked_len(), "the input of {input:?}");
     assert_eq!(dw.len(), inputs * outputs, "weight gradient of {outputs}×{inputs}");
     assert!(scratch.len() >= self::scratch(input, outputs, pool.threads()), "scratch for the gradient");
-    assert!(dx.as_ref().is_none_or(|(layer, dx)| dx.len() == x.len() && layer.channels() == [outputs, inputs]), "dx");
+    assert!(dx.as_ref().is_none_or(|(layer, dx)| dx.len() == x.len() && layer.is_product([outputs, inputs])), "dx");
     assert!(add.is_none_or(|a| a.len() == x.len()), "what is added lies as the input does");
     assert!(outgoing.is_none() || dx.is_some(), "sums are of the input gradient");
     prologue.check(input.n, blocks(inputs) * LANES);
@@ -195,7 +196,7 @@ impl Task<'_> {
             if let Some((layer, dx)) = self.gradient {
                 let to = dx.add(first * LANES);
                 let add = if self.add.is_null() { self.add } else { self.add.add(first * LANES) };
-                (tier.pointwise)(&pointwise::Task::strip(layer, [block_len, plane], dy, to, add, count));
+                layer.run_strip([block_len, plane], dy, to, add, count);
             }
             if let Some(outgoing) = &self.outgoing {
                 for block in 0..blocks(inputs) {

@@ -21,7 +21,8 @@ const CURRENT: &str = "1";
 const CHECKSUM: &str = "checksum";
 
 pub(super) fn write(checkpoint: Checkpoint) -> Params {
-    let Position { epoch, step_in_epoch, step, optimizer_steps, average_updates, seed, best } = checkpoint.position;
+    let Position { epoch, step_in_epoch, step, optimizer_steps, average_updates, lacks_evaluation } =
+        checkpoint.position;
     let mut metadata: BTreeMap<String, String> = [
         (VERSION, CURRENT.to_owned()),
         ("network", checkpoint.network.to_json()),
@@ -32,9 +33,7 @@ pub(super) fn write(checkpoint: Checkpoint) -> Params {
         ("step", step.to_string()),
         ("optimizer_steps", optimizer_steps.to_string()),
         ("average_updates", average_updates.to_string()),
-        ("seed", seed.to_string()),
-        // The shortest decimals that read back as the same number.
-        ("best", best.map_or("none".into(), |best| format!("{best:?}"))),
+        ("lacks_evaluation", lacks_evaluation.to_string()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();
@@ -72,8 +71,7 @@ pub(super) fn read(path: &Path, mut params: Params) -> Result<Checkpoint, Error>
         step: says.value("step")?,
         optimizer_steps: says.value("optimizer_steps")?,
         average_updates: says.value("average_updates")?,
-        seed: says.value("seed")?,
-        best: if says.text("best")? == "none" { None } else { Some(says.value("best")?) },
+        lacks_evaluation: says.value("lacks_evaluation")?,
     };
     let network = Network::from_json(path, says.text("network")?)?;
     let classes = serde_json::from_str(says.text("class_names")?)
@@ -111,7 +109,7 @@ impl<'a> Says<'a> {
 
     fn value<T: FromStr>(&self, key: &str) -> Result<T, Error> {
         let text = self.text(key)?;
-        text.parse().map_err(|_| Error::format(self.path, format!("its metadata says {key} is {text:?}, no number")))
+        text.parse().map_err(|_| Error::format(self.path, format!("its metadata says {key} is {text:?}")))
     }
 }
 

@@ -75,7 +75,9 @@ impl Network {
 
     /// What tells this network from `other`: the same in words for both; `None` where they are equal.
     pub(super) fn difference(&self, other: &Network) -> Option<(String, String)> {
-        if self == other {
+        // Dropout has no weights, and may change.
+        let table = Table { dropout: other.table.dropout, ..self.table.clone() };
+        if table == other.table && self.spec == other.spec {
             return None;
         }
         let mut words = [self.to_string(), other.to_string()];

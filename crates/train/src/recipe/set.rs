@@ -29,6 +29,10 @@ impl Recipe {
         if !keys.iter().any(|known| known == key) {
             return Err(Error::Config(unknown(key, &keys)));
         }
+        if (key, value) == ("teacher.weights", NONE) {
+            self.teacher = None;
+            return Ok(());
+        }
         self.check_bounds()?;
         let root = Table::try_from(&*self).expect("a recipe is made of what TOML has");
         let mut first = None;

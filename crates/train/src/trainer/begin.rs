@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::Trainer;
 use crate::checkpoint::Found;
+use crate::memory;
 use crate::program::MemoryUse;
-use crate::recipe::Recipe;
 
 /// Weights to begin with.
 #[derive(Clone, Debug)]
@@ -112,7 +112,6 @@ pub struct Plan {
 impl Trainer {
     /// What [`run`](Trainer::run) is about to do.
     pub fn plan(&self) -> Plan {
-        let Recipe { batch, resolution, .. } = self.recipe;
         let learned = self.program.parameters().iter().filter(|p| p.role.is_learned());
         Plan {
             model: self.network.table.name.clone(),
@@ -126,9 +125,9 @@ impl Trainer {
             batch: self.recipe.batch,
             epochs: self.recipe.epochs,
             steps_per_epoch: self.steps_in_epoch(),
-            threads: self.pool.threads(),
+            threads: self.machine.pool.threads(),
             memory: self.program.options.memory,
-            memory_bytes: self.program.arena_bytes(batch, resolution, resolution, self.pool.threads()).unwrap_or(0),
+            memory_bytes: memory::bytes(&self.recipe, &self.program, self.machine.pool.threads()).unwrap_or(0),
             folder: text(&self.folder),
             weights: self.origin.clone(),
         }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mobilenet_data::{Dataset, Source};
+use mobilenet_kernels::Isa;
 use mobilenet_net::Error as NetError;
 
 use super::{Origin, Trainer};
 use crate::average::Average;
-use crate::checkpoint::{Checkpoint, Found};
+use crate::checkpoint::{Checkpoint, Found, NEWEST, PREVIOUS};
 use crate::error::Error;
 use crate::hash::Hash;
+use crate::optim::named;
 use crate::recipe::Recipe;
 
 /// Settings that a run keeps: the optimizer's state is of one kind, and all random choices follow from one seed.
@@ -22,6 +24,10 @@ const MOVING: [&str; 2] = ["batch", "accumulate"];
 const PHOTOS: &str = "photos";
 /// See [`PHOTOS`].
 const PHOTOS_HASH: &str = "photos_hash";
+/// The instruction set, by whose name checkpoints know it.
+const INSTRUCTIONS: &str = "instruction_set";
+/// What a damaged checkpoint is called once it was passed over.
+const DAMAGED: &str = "checkpoint.damaged.safetensors";
 /// See [`PHOTOS`]: steps of an epoch.
 const STEPS: &str = "steps";
 
@@ -41,7 +47,7 @@ impl Trainer {
     /// No checkpoint, a damaged one, or one of another network, other classes, another seed or kind of optimizer.
     pub fn resume(&mut self) -> Result<Resumed, Error> {
         let Found { checkpoint, path, notice } = Checkpoint::load(&self.folder)?;
-        expect_classes(&checkpoint.classes, &self.classes, &path)?;
+        expect_same_names(&checkpoint.classes, &self.classes, &path)?;
         checkpoint.expect(&self.network, &path)?;
         let mut resumed = Resumed { warnings: notice.into_iter().collect(), ..Resumed::default() };
         let before = Recipe::from_toml(&checkpoint.recipe).map_err(|e| NetError::format(&path, e.to_string()))?;
@@ -61,20 +67,22 @@ impl Trainer {
             resumed.changed.push(format!("{key} {then} → {now}"));
         }
         resumed.warnings.extend(other_photos(&checkpoint.extra, &self.extra));
+        resumed.warnings.extend(other_instructions(&checkpoint.extra, &self.extra));
         self.restore(checkpoint, &path)?;
+        // A damaged file must not become the previous one and push out the good one.
+        if path.ends_with(PREVIOUS) {
+            _ = std::fs::rename(self.folder.join(NEWEST), self.folder.join(DAMAGED));
+        }
         Ok(resumed)
     }
 
     fn restore(&mut self, checkpoint: Checkpoint, path: &Path) -> Result<(), Error> {
-        let Checkpoint { mut weights, optimizer, average, mut position, extra, .. } = checkpoint;
-        self.optimizer.restore(&optimizer, position.optimizer_steps)?;
+        let Checkpoint { weights, optimizer, average, mut position, extra, .. } = checkpoint;
         let parameters = self.program.parameters().to_vec();
+        let weights = named("", &weights, &parameters)?;
+        self.optimizer.restore(&optimizer, position.optimizer_steps)?;
         let (values, _) = self.program.values_mut();
-        for (value, parameter) in values.iter_mut().zip(&parameters) {
-            if let Some(tensor) = weights.remove(&parameter.name) {
-                *value = tensor.into_f32();
-            }
-        }
+        values.iter_mut().zip(weights).for_each(|(value, weight)| *value = weight);
         match &mut self.average {
             Some(state) if !average.is_empty() => state.restore(&average, position.average_updates)?,
             // An average that was not kept so far begins here.
@@ -96,9 +104,13 @@ impl Trainer {
 }
 
 /// What a checkpoint holds of its photos, seen in `steps` steps an epoch.
-pub(super) fn describe(dataset: &Dataset, steps: u64) -> BTreeMap<String, String> {
-    let entries =
-        [(PHOTOS, dataset.len().to_string()), (PHOTOS_HASH, hash(dataset).to_string()), (STEPS, steps.to_string())];
+pub(super) fn describe(dataset: &Dataset, steps: u64, isa: Isa) -> BTreeMap<String, String> {
+    let entries = [
+        (PHOTOS, dataset.len().to_string()),
+        (PHOTOS_HASH, hash(dataset).to_string()),
+        (STEPS, steps.to_string()),
+        (INSTRUCTIONS, isa.to_string()),
+    ];
     entries.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
@@ -139,10 +151,18 @@ fn other_photos(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>)
     Some(format!("{what}: in the present epoch some photos are seen twice, and some not at all"))
 }
 
+/// What to say where another instruction set is used than before.
+fn other_instructions(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
+    let [then, now] = [then, now].map(|extra| extra.get(INSTRUCTIONS));
+    let (then, now) = (then?, now?);
+    (then != now)
+        .then(|| format!("trained with {then} so far and with {now} from here: other bits than without the change"))
+}
+
 /// Classes that are named in an error.
 const NAMES: usize = 5;
 
-fn expect_classes(then: &[String], now: &[String], path: &Path) -> Result<(), NetError> {
+fn expect_same_names(then: &[String], now: &[String], path: &Path) -> Result<(), NetError> {
     if then == now {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use mobilenet_data::Dataset;
 use mobilenet_kernels::Pool;
 use mobilenet_testing::photos::write_classes;
 use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Resumed};
-use mobilenet_train::{Recipe, Trainer};
+use mobilenet_train::{Error, Recipe, Trainer};
 
 /// Photos of three classes, told apart by their colour: fourteen of each, 20×20 pixels.
 pub fn photos(folder: &Path) -> Arc<Dataset> {
@@ -27,14 +27,23 @@ pub fn recipe(keys: &[(&str, &str)]) -> Recipe {
 }
 
 pub fn trainer(recipe: &Recipe, data: &Arc<Dataset>, folder: &Path) -> Trainer {
-    let pool = Arc::new(Pool::new(2));
-    Trainer::new(recipe.clone(), data.clone(), Some(data.clone()), folder, &pool, None).unwrap()
+    with_threads(recipe, data, folder, 2).unwrap()
+}
+
+pub fn with_threads(recipe: &Recipe, data: &Arc<Dataset>, folder: &Path, threads: usize) -> Result<Trainer, Error> {
+    let pool = Arc::new(Pool::new(threads));
+    Trainer::new(recipe.clone(), data.clone(), Some(data.clone()), folder, &pool, None)
+}
+
+/// Trains to the end with two threads, as [`run_with_threads`].
+pub fn run(recipe: &Recipe, data: &Arc<Dataset>, folder: &Path, stops: &[u64]) -> Vec<u8> {
+    run_with_threads(recipe, data, folder, 2, stops)
 }
 
 /// Trains to the end, stopping after each number of steps in `stops` and going on with a new trainer. The model's file.
-pub fn run(recipe: &Recipe, data: &Arc<Dataset>, folder: &Path, stops: &[u64]) -> Vec<u8> {
+pub fn run_with_threads(recipe: &Recipe, data: &Arc<Dataset>, folder: &Path, threads: usize, stops: &[u64]) -> Vec<u8> {
     for (i, stop) in stops.iter().chain([&u64::MAX]).enumerate() {
-        let mut trainer = trainer(recipe, data, folder);
+        let mut trainer = with_threads(recipe, data, folder, threads).unwrap();
         if i > 0 {
             assert_eq!(trainer.resume().unwrap(), Resumed::default());
         }
