@@ -71,7 +71,7 @@ fn unfolding_keeps_the_function_and_finds_the_photos_statistics() {
 
         assert!(is_folded(&graph, &params));
         let pool = Arc::new(Pool::new(2));
-        assert_eq!(unfold(&graph, &mut params, [Ok(batch.clone())], &pool).unwrap(), 14);
+        assert_eq!(unfold(&graph, &mut params, [Ok(batch.clone())], &(&pool).into()).unwrap(), 14);
         assert!(!is_folded(&graph, &params));
         let apart = difference(&logits(&graph, &params, &batch), &before);
         assert!(apart < 1e-4, "{name}: logits moved by {apart}");
@@ -157,7 +157,7 @@ fn the_folded_v2_keeps_its_accuracy_through_a_step_once_unfolded() {
     let [folded, _] = step(&loaded.graph, &loaded.params, &batches, &mut arena);
     let mut params = loaded.params.clone();
     let seen = loader.epoch(0, 2).take(6);
-    assert_eq!(unfold(&loaded.graph, &mut params, seen, &Arc::new(Pool::new(2))).unwrap(), 192);
+    assert_eq!(unfold(&loaded.graph, &mut params, seen, &(&Arc::new(Pool::new(2))).into()).unwrap(), 192);
     let [forward, after] = step(&loaded.graph, &params, &batches, &mut arena);
     println!("top-1 with batch statistics: folded {folded}, unfolded {forward}, after a step {after}");
     assert!(folded < 0.3, "folded weights with the batch's statistics: {folded}");
