@@ -174,10 +174,10 @@ impl Trainer {
         let machine = machine.into();
         let objective = Objective::new(&recipe, &dataset, machine.isa)?;
         if let Some(photos) = &validation {
-            expect_same_classes(&dataset, photos)?;
             if recipe.loss == LossKind::CrossEntropy {
                 expect_one_label(photos)?;
             }
+            expect_same_classes(&dataset, photos)?;
         }
         let table = match recipe.dropout {
             Some(rate) => Table { dropout: rate as f32, ..arch::find(&recipe.model)? },
