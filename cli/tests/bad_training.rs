@@ -188,7 +188,8 @@ fn settings_that_are_none_are_refused() {
         ("--epochs 0", "epochs is 0; give a number above 0, at most 1000000"),
         ("--batch 0", "batch is 0; give a number above 0, at most 65536"),
         ("--checkpoint-every -1", "checkpoint_every is -1; give a number from 0 to 86400"),
-        ("--set accumulate=2", "accumulate: the trainer knows accumulate = 1 and loss = cross_entropy only"),
+        ("--set accumulate=0", "accumulate is 0; give a number above 0, at most 65536"),
+        ("--memory much", "memory cannot be \"much\": unknown variant `much`, expected one of `auto`, `fast`, `low`"),
         ("--recipe recipe.toml", "recipe.toml: line 1: there is no setting epohcs; did you mean epochs?"),
         ("--recipe none.toml", "none.toml: No such file or directory (os error 2)"),
     ] {

@@ -39,20 +39,22 @@ fn a_run_says_what_it_will_do_and_where_its_weights_come_from() {
     let plan = json!({
         "event": "start", "model": "mobilenet_v2", "width": 0.25, "total_stride": 8, "parameters": 241_955, "photos": 12,
         "validation_photos": 6, "classes": 3, "resolution": 16, "batch": 8, "epochs": 2.0, "steps_per_epoch": 2,
-        "threads": 1, "folder": "run", "weights": {"from": "fresh"}
+        "threads": 1, "memory": "fast", "memory_bytes": events[0]["memory_bytes"], "folder": "run",
+        "weights": {"from": "fresh"}
     });
     assert_eq!(events[0], plan);
+    let megabytes = events[0]["memory_bytes"].as_u64().unwrap().div_ceil(1_000_000);
     let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["start", "epoch", "epoch"]);
     assert_eq!((&events[2]["epoch"], &events[2]["validation"]["top5"]), (&json!(2.0), &Value::Null));
     let log = fs::read_to_string(folder.path("run/log.jsonl")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(log.lines().next().unwrap()).unwrap(), plan);
-    assert_eq!(
-        ended.err,
+    let said = format!(
         "training mobilenet_v2 (width 0.25, total stride 8, 241955 parameters) on 12 photos of 3 classes, validation on \
-         6\n16×16 pixels, batches of 8, 2 epochs of 2 steps, threads: 1, folder: run\nweights: fresh\ndone: mobilenet \
-         classify photo.jpg --weights run/model.safetensors\n"
+         6\n16×16 pixels, batches of 8, 2 epochs of 2 steps, threads: 1, memory: {megabytes} MB, folder: run\nweights: \
+         fresh\ndone: mobilenet classify photo.jpg --weights run/model.safetensors\n"
     );
+    assert_eq!(ended.err, said);
 
     let text = folder.train("photos -o run --epochs 3 --resume");
     assert!(text.contains("\nweights: run/checkpoint.safetensors, at epoch 2.00 of 3\n"), "{text}");
