@@ -71,6 +71,7 @@ fn augment(a: &Augmentation) -> Augment {
         auto: match a.auto {
             Auto::None => None,
             Auto::Autoaugment => Some(Policy::ImageNet),
+            Auto::AutoaugmentCifar10 => Some(Policy::Cifar10),
             Auto::Randaugment => {
                 Some(Policy::Rand { count: a.randaugment.n, magnitude: a.randaugment.m.round() as usize })
             }

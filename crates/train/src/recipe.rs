@@ -192,6 +192,8 @@ choice!(
         None,
         /// ImageNet's policies (arXiv 1805.09501).
         Autoaugment,
+        /// CIFAR-10's policies, of the same paper.
+        AutoaugmentCifar10,
         /// `randaugment.n` operations of strength `randaugment.m` (arXiv 1909.13719).
         Randaugment,
     }
