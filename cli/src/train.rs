@@ -38,6 +38,7 @@ before, log.jsonl, recipe.toml. Ctrl-C writes a checkpoint and ends with exit co
 the recipe in its folder, with the same bits as if it had never stopped; where there is no checkpoint yet, it begins.
 
 Examples:
+  mobilenet train photos/ --from mobilenet_v3_small.pth --recipe recipes/small.toml
   mobilenet train photos/
   mobilenet train photos/ --model mobilenet_v3_small --from weights.pth --epochs 10
   mobilenet train cifar10_train.csv --recipe recipes/cifar10.toml -o runs/cifar10 --set average=0.99"
@@ -119,7 +120,12 @@ impl Train {
         let mut folder = RunFolder::open(&self.output)?;
         let found = self.checkpoint()?;
         let start = match &found {
-            Some(found) => Some((Start::checkpoint(found), self.trained(found)?)),
+            Some(found) => {
+                if self.from.is_some() {
+                    note!("--from is not read: the checkpoint has the weights");
+                }
+                Some((Start::checkpoint(found), self.trained(found)?))
+            }
             None => self.weights()?,
         };
         let recipe = self.recipe(start.as_ref().and_then(|(_, network)| network.as_ref()))?;

@@ -38,8 +38,9 @@ fn a_run_says_what_it_will_do_and_where_its_weights_come_from() {
     let events: Vec<Value> = ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let plan = json!({
         "event": "start", "model": "mobilenet_v2", "width": 0.25, "total_stride": 8, "parameters": 241_955, "photos": 12,
-        "validation_photos": 6, "classes": 3, "resolution": 16, "batch": 8, "epochs": 2.0, "steps_per_epoch": 2,
-        "threads": 1, "memory": "fast", "memory_bytes": events[0]["memory_bytes"], "folder": "run",
+        "validation_photos": 6, "classes": 3, "class_names": ["blue sky", "grün", "red"], "resolution": 16, "batch": 8, "epochs": 2.0, "steps_per_epoch": 2,
+        "threads": 1, "memory": "fast", "memory_bytes": events[0]["memory_bytes"], "teacher": null,
+        "folder": "run",
         "weights": {"from": "fresh"}
     });
     assert_eq!(events[0], plan);
@@ -51,13 +52,15 @@ fn a_run_says_what_it_will_do_and_where_its_weights_come_from() {
     assert_eq!(serde_json::from_str::<Value>(log.lines().next().unwrap()).unwrap(), plan);
     let said = format!(
         "training mobilenet_v2 (width 0.25, total stride 8, 241955 parameters) on 12 photos of 3 classes, validation on \
-         6\n16×16 pixels, batches of 8, 2 epochs of 2 steps, threads: 1, memory: {megabytes} MB, folder: run\nweights: \
-         fresh\ndone: mobilenet classify photo.jpg --weights run/model.safetensors\n"
+         6\n16×16 pixels, batches of 8, 2 epochs of 2 steps, threads: 1, memory: {megabytes} MB, folder: run\nclasses: \
+         blue sky, grün, red\nweights: fresh\ndone: mobilenet classify photo.jpg --weights run/model.safetensors\n"
     );
     assert_eq!(ended.err, said);
 
     let text = folder.train("photos -o run --epochs 3 --resume");
     assert!(text.contains("\nweights: run/checkpoint.safetensors, at epoch 2.00 of 3\n"), "{text}");
+    let warning = "warning: the checkpoint was checked with 6 validation photos, and now there are none\n";
+    assert!(text.contains(warning) && text.contains("validation on 0 (give --validation, or a folder val"), "{text}");
     // The same network with as many classes, and with others.
     let text = folder.train("photos -o again --epochs 1 --from run/model.safetensors");
     assert!(text.contains("\nweights: run/model.safetensors, took 262 of 262 tensors\n"), "{text}");
@@ -114,6 +117,10 @@ fn settings_that_a_run_keeps_are_refused_when_it_goes_on() {
         )
     };
     folder.refused("train photos -o run --resume --seed 4", &kept("seed", "3", "4"));
+    folder.refused(
+        "train photos -o run --resume --epochs 0.5",
+        "run/checkpoint.safetensors: epochs is 0.5, and 1.0 are made already: it counts from the run's beginning",
+    );
     folder.refused("train photos -o run --resume --optimizer adamw", &kept("optimizer.kind", "sgd", "adamw"));
     folder.refused(
         "train photos -o run --resume --width 0.5",
@@ -177,7 +184,7 @@ fn other_photos_are_warned_of_and_epochs_stay_epochs() {
     let folder = trained();
     copy(&folder, "run", "renamed");
     fs::rename(folder.path("photos/red/0 photo.bmp"), folder.path("photos/red/0 foto.bmp")).unwrap();
-    let seen = "in the present epoch some photos are seen twice, and some not at all";
+    let seen = "an epoch that is under way sees some photos twice, and some not at all";
     let text = folder.train("photos -o renamed --resume --epochs 2");
     let first = "warning: the photos have other names, sizes or classes than those that the checkpoint was trained on";
     assert_eq!(text.lines().next(), Some(format!("{first}: {seen}").as_str()));

@@ -77,7 +77,7 @@ impl Watch<'_> {
                 self.write(event);
                 let loss = training_loss.map_or(String::new(), |loss| format!("  training loss {loss:.3}"));
                 let figures = validation.map_or(String::new(), |figures| format!("  {figures}"));
-                let line = format!("epoch {epoch}{loss}{figures}  {seconds:.0} s");
+                let line = format!("epoch {epoch}{loss}{figures}  {seconds:.0} s in all");
                 if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }
             }
         };

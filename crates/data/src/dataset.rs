@@ -205,13 +205,16 @@ pub struct Splits {
     pub validation: Option<Dataset>,
 }
 
-/// The training photos' folder, where there is a split.
-const TRAIN: &str = "train";
-/// Names of the validation photos' folder. `test` only counts where no other is there: it may be meant for later.
+/// Names of the training photos' folder, where there is a split, in any case of letters.
+const TRAIN: [&str; 2] = ["train", "training"];
+/// Names of the validation photos' folder.
 const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
+/// Names that only count where none of the others is there: these photos may be meant for later.
+const TEST: [&str; 2] = ["test", "testing"];
 
 impl Splits {
-    /// Opens a folder with `train` and, if there, `val`, `valid`, `validation` or `test`, each a folder per class; or
+    /// Opens a folder with `train` and, if there, `val`, `valid`, `validation` or `test` (in any case of letters; also
+    /// `training` and `testing`), each a folder per class; or
     /// anything else that [`Dataset::open`] takes, as training photos alone.
     ///
     /// The validation photos are numbered by the training photos' class list.
@@ -220,7 +223,7 @@ impl Splits {
     /// As [`Dataset::open`] and [`Dataset::open_as`]; two folders of validation photos.
     pub fn open(path: impl AsRef<Path>) -> Result<Splits, Error> {
         let path = path.as_ref();
-        let Some(train) = folder(path, TRAIN) else {
+        let Some(train) = folders(path, &TRAIN).into_iter().next() else {
             return Ok(Splits { train: Dataset::open(path)?, validation: None });
         };
         let train = Dataset::open(train)?;
@@ -235,22 +238,29 @@ impl Splits {
     /// As [`Dataset::open_as`]; two folders of validation photos.
     pub fn open_validation_as(path: impl AsRef<Path>, classes: &[String]) -> Result<Dataset, Error> {
         let path = path.as_ref();
-        let validation = if folder(path, TRAIN).is_some() { validation(path)? } else { None };
+        let validation = if !folders(path, &TRAIN).is_empty() { validation(path)? } else { None };
         Dataset::open_as(validation.as_deref().unwrap_or(path), classes)
     }
 }
 
-/// A folder in `path`, if there is one of this name.
-fn folder(path: &Path, name: &str) -> Option<PathBuf> {
-    Some(path.join(name)).filter(|path| path.is_dir())
+/// The folders in `path` of these names, in any case of letters, in alphabetical order.
+fn folders(path: &Path, names: &[&str]) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| names.iter().any(|known| name.eq_ignore_ascii_case(known))) && path.is_dir()
+    };
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_one).collect();
+    found.sort();
+    found
 }
 
 /// The folder of validation photos beside the training photos'.
 fn validation(path: &Path) -> Result<Option<PathBuf>, Error> {
-    let mut found = VALIDATION.into_iter().filter(|name| folder(path, name).is_some());
-    if let (Some(first), Some(second)) = (found.next(), found.next()) {
-        let (first, second) = (first.to_owned(), second.to_owned());
+    let found = folders(path, &VALIDATION);
+    if let [first, second, ..] = &found[..] {
+        let [first, second] = [first, second].map(|path| path.file_name().unwrap_or_default().display().to_string());
         return Err(Error::TwoValidations { path: path.to_owned(), first, second });
     }
-    Ok(VALIDATION.into_iter().chain(["test"]).find_map(|name| folder(path, name)))
+    Ok(found.into_iter().chain(folders(path, &TEST)).next())
 }

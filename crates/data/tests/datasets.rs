@@ -79,7 +79,7 @@ fn folders_that_cannot_be_trained_on_are_refused_with_the_remedy() {
 #[test]
 fn validation_photos_are_numbered_by_the_training_photos_classes() {
     let red = photo(RED);
-    for name in ["val", "valid", "validation", "test"] {
+    for name in ["val", "valid", "validation", "test", "Val", "testing"] {
         let dir = folder(&[("train/a/1.bmp", &red), ("train/b/1.bmp", &red), ("train/c/1.bmp", &red)]);
         // Class 0 is missing here, so that numbering by folder would be off by one.
         write(dir.path(), &format!("{name}/b/2.bmp"), &red);

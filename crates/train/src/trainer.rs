@@ -213,7 +213,12 @@ impl Trainer {
             classes: dataset.classes().to_vec(),
             folder: folder.to_owned(),
             saved: Instant::now(),
-            extra: resume::describe(&dataset, steps_in_epoch(&loader, &recipe), machine.isa),
+            extra: resume::describe(
+                &dataset,
+                validation.as_ref().map(|loader: &Loader| &**loader.dataset()),
+                steps_in_epoch(&loader, &recipe),
+                machine.isa,
+            ),
             machine,
             arena: None,
             origin,

@@ -89,6 +89,8 @@ pub struct Plan {
     pub validation_photos: usize,
     /// Classes of both.
     pub classes: usize,
+    /// Their names.
+    pub class_names: Vec<String>,
     /// Height and width of the photos.
     pub resolution: usize,
     /// Photos in a step.
@@ -103,6 +105,8 @@ pub struct Plan {
     pub memory: MemoryUse,
     /// Bytes of a step's tensors.
     pub memory_bytes: usize,
+    /// The weights of the network that is learned from as well.
+    pub teacher: Option<String>,
     /// The run's folder.
     pub folder: String,
     /// Where the weights come from.
@@ -121,6 +125,7 @@ impl Trainer {
             photos: self.loader.dataset().len(),
             validation_photos: self.validation.as_ref().map_or(0, |loader| loader.dataset().len()),
             classes: self.classes.len(),
+            class_names: self.classes.clone(),
             resolution: self.recipe.resolution,
             batch: self.recipe.batch,
             epochs: self.recipe.epochs,
@@ -128,6 +133,7 @@ impl Trainer {
             threads: self.machine.pool.threads(),
             memory: self.program.options.memory,
             memory_bytes: memory::bytes(&self.recipe, &self.program, self.machine.pool.threads()).unwrap_or(0),
+            teacher: self.recipe.teacher.as_ref().map(|teacher| teacher.weights.clone()),
             folder: text(&self.folder),
             weights: self.origin.clone(),
         }
@@ -135,7 +141,9 @@ impl Trainer {
 }
 
 /// Names of fresh tensors that are printed.
-const NAMES: usize = 4;
+const TENSORS: usize = 4;
+/// Names of classes that are printed.
+const CLASSES: usize = 10;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,7 +156,8 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "training {model} (width {width}, total stride {total_stride}, {parameters} parameters) on {photos} photos of \
-             {classes} classes, validation on {validation_photos}"
+             {classes} classes, validation on {validation_photos}{}",
+            if *validation_photos == 0 { " (give --validation, or a folder val beside train)" } else { "" }
         )?;
         writeln!(
             f,
@@ -156,21 +165,28 @@ impl fmt::Display for Plan {
              {threads}, memory: {} MB{memory}, folder: {folder}",
             memory_bytes.div_ceil(1_000_000),
         )?;
+        writeln!(f, "classes: {}", some(&self.class_names, CLASSES))?;
+        if let Some(teacher) = &self.teacher {
+            writeln!(f, "teacher: {teacher}")?;
+        }
         match &self.weights {
             Origin::Fresh => write!(f, "weights: fresh"),
             Origin::Checkpoint { file, epoch } => write!(f, "weights: {file}, at epoch {epoch:.2} of {epochs}"),
             Origin::File { file, taken, fresh, classes: there } => {
                 write!(f, "weights: {file}, took {taken} of {} tensors", taken + fresh.len())?;
                 if !fresh.is_empty() {
-                    write!(f, "; fresh: {}", fresh[..fresh.len().min(NAMES)].join(", "))?;
-                }
-                if fresh.len() > NAMES {
-                    write!(f, " and {} more", fresh.len() - NAMES)?;
+                    write!(f, "; fresh: {}", some(fresh, TENSORS))?;
                 }
                 if there != classes { write!(f, " ({there} classes there, {classes} here)") } else { Ok(()) }
             }
         }
     }
+}
+
+/// The first `most` names.
+fn some(names: &[String], most: usize) -> String {
+    let more = if names.len() > most { format!(" and {} more", names.len() - most) } else { String::new() };
+    names[..names.len().min(most)].join(", ") + &more
 }
 
 fn text(path: &Path) -> String {

@@ -28,6 +28,8 @@ const PHOTOS_HASH: &str = "photos_hash";
 const INSTRUCTIONS: &str = "instruction_set";
 /// What a damaged checkpoint is called once it was passed over.
 const DAMAGED: &str = "checkpoint.damaged.safetensors";
+/// See [`PHOTOS`]: photos to check with, where there are any.
+const VALIDATION: &str = "validation_photos";
 /// See [`PHOTOS`]: steps of an epoch.
 const STEPS: &str = "steps";
 
@@ -68,7 +70,18 @@ impl Trainer {
         }
         resumed.warnings.extend(other_photos(&checkpoint.extra, &self.extra));
         resumed.warnings.extend(other_instructions(&checkpoint.extra, &self.extra));
+        if let (Some(then), None) = (checkpoint.extra.get(VALIDATION), self.extra.get(VALIDATION)) {
+            let text = format!("the checkpoint was checked with {then} validation photos, and now there are none");
+            resumed.warnings.push(text);
+        }
         self.restore(checkpoint, &path)?;
+        let (made, steps) = (self.position.steps_of(self.steps_in_epoch()), self.steps_in_epoch() as f64);
+        if (steps * self.recipe.epochs).ceil() < made as f64 {
+            let (epochs, made) = (self.recipe.epochs, made as f64 / steps);
+            let reason =
+                format!("epochs is {epochs}, and {made:.1} are made already: it counts from the run's beginning");
+            return Err(NetError::format(&path, reason).into());
+        }
         // A damaged file must not become the previous one and push out the good one.
         if path.ends_with(PREVIOUS) {
             _ = std::fs::rename(self.folder.join(NEWEST), self.folder.join(DAMAGED));
@@ -104,14 +117,20 @@ impl Trainer {
 }
 
 /// What a checkpoint holds of its photos, seen in `steps` steps an epoch.
-pub(super) fn describe(dataset: &Dataset, steps: u64, isa: Isa) -> BTreeMap<String, String> {
+pub(super) fn describe(
+    dataset: &Dataset,
+    validation: Option<&Dataset>,
+    steps: u64,
+    isa: Isa,
+) -> BTreeMap<String, String> {
     let entries = [
         (PHOTOS, dataset.len().to_string()),
         (PHOTOS_HASH, hash(dataset).to_string()),
         (STEPS, steps.to_string()),
         (INSTRUCTIONS, isa.to_string()),
     ];
-    entries.map(|(key, value)| (key.to_owned(), value)).into()
+    let validation = validation.map(|dataset| (VALIDATION, dataset.len().to_string()));
+    entries.into_iter().chain(validation).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// A number that follows from the photos' names in their order, their sizes in bytes and their classes, wherever the data
@@ -148,7 +167,7 @@ fn other_photos(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>)
         }
         _ => return None,
     };
-    Some(format!("{what}: in the present epoch some photos are seen twice, and some not at all"))
+    Some(format!("{what}: an epoch that is under way sees some photos twice, and some not at all"))
 }
 
 /// What to say where another instruction set is used than before.
