@@ -16,9 +16,8 @@ use crate::split::{Shared, for_each, parts_for_sums, piece, wanted};
 
 /// Bytes of input that a task should work on: half of a small L2 cache.
 const TASK_BYTES: usize = 256 << 10;
-/// Bytes of a strip behind the prologue: a part of a small L2 cache, and long enough runs of each block that the processor
-/// fetches ahead.
-const STRIP_BYTES: usize = 64 << 10;
+/// Bytes of a strip behind the prologue: well inside L1, beside the panel that streams through it.
+const STRIP_BYTES: usize = 16 << 10;
 
 /// A pointwise convolution with packed weights.
 pub struct Pointwise(Matrix);
