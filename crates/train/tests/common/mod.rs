@@ -107,7 +107,7 @@ impl<'a> Truth<'a> {
             }
             Op::Add => of(0).iter().zip(of(1)).map(|(a, b)| a + b).collect(),
             Op::Excite => of(0).iter().enumerate().map(|(i, x)| x * of(1)[i / (out.h * out.w)]).collect(),
-            Op::Pool { .. } | Op::Concat | Op::Resize { .. } => unimplemented!("no classifier trains through it"),
+            Op::Pool { .. } | Op::Concat | Op::Resize { .. } => unreachable!("the trainer refuses it"),
         }
     }
 
