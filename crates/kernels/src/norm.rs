@@ -112,12 +112,9 @@ struct Planes<'a> {
 fn planes(isa: Isa, pool: &Pool, dims: Dims, p: Planes, y: &mut [f32]) {
     let tier = Tier::of(isa);
     let (count, lanes, plane) = (blocks(dims.c), blocks(dims.c) * LANES, dims.pixels() * LANES);
-    assert_eq!(p.x.len(), dims.blocked_len(), "input of {dims:?}");
     assert!(dims.pixels() > 0, "an image without pixels");
-    assert!(p.other.is_none_or(|o| o.len() == p.x.len()), "the other operand of {dims:?}");
-    assert!(p.spread.is_none_or(|s| s.len() == dims.n * lanes), "a spread value a lane of every image");
-    assert!(p.factors.iter().flatten().all(|f| f.len() == lanes), "one factor a lane");
-    p.prologue.check(dims.n, lanes);
+    let back = Backward { prologue: p.prologue, gradient: p.other, spread: p.spread };
+    check(p.x, &back, p.factors.into_iter().flatten(), dims);
     // An element costs several operations and reads memory: weigh it as four multiply-adds.
     let tasks = wanted(pool, 4 * p.x.len()).min(dims.n * count);
     let y = Shared::new(y);
@@ -269,12 +266,12 @@ impl Way {
 
 /// # Panics
 /// Where a length does not fit tensors of `dims`.
-pub(crate) fn check(x: &[f32], back: &Backward, factors: &[&[f32]], dims: Dims) {
+pub(crate) fn check<'a>(x: &[f32], back: &Backward, factors: impl IntoIterator<Item = &'a [f32]>, dims: Dims) {
     let lanes = blocks(dims.c) * LANES;
-    assert_eq!(x.len(), dims.blocked_len(), "the raw value of {dims:?}");
-    assert!(back.gradient.is_none_or(|g| g.len() == x.len()), "the gradient of {dims:?}");
+    assert_eq!(x.len(), dims.blocked_len(), "input of {dims:?}");
+    assert!(back.gradient.is_none_or(|g| g.len() == x.len()), "the other operand of {dims:?}");
     assert!(back.spread.is_none_or(|s| s.len() == dims.n * lanes), "a spread value a lane of every image");
-    assert!(factors.iter().all(|f| f.len() == lanes), "one factor a lane");
+    assert!(factors.into_iter().all(|f| f.len() == lanes), "one factor a lane");
     back.prologue.check(dims.n, lanes);
 }
 

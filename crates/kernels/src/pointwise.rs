@@ -12,7 +12,7 @@ use crate::norm::{self, MOMENTS};
 use crate::pack::Matrix;
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
-use crate::split::{Shared, for_each, parts_for_sums, piece, wanted};
+use crate::split::{Shared, for_each, piece, wanted};
 
 /// Bytes of input that a task should work on: half of a small L2 cache.
 const TASK_BYTES: usize = 256 << 10;
@@ -43,10 +43,12 @@ pub struct Call<'a> {
     pub scratch: &'a mut [f32],
 }
 
-/// Parts of each image whose sums are kept apart: a number that follows from the sizes alone, so that the order of every
-/// sum is the same for any number of threads.
+/// Parts of each image whose sums are kept apart: enough tasks for many threads, few enough to add up quickly. The number
+/// follows from the sizes alone, so that the order of every sum is the same for any number of threads.
 pub fn parts(images: usize, pixels: usize) -> usize {
-    parts_for_sums(images, pixels)
+    const ENOUGH_TASKS: usize = 16;
+    const FEWEST_PIXELS: usize = 28;
+    ENOUGH_TASKS.div_ceil(images).min(pixels.div_ceil(FEWEST_PIXELS)).max(1)
 }
 
 impl Pointwise {

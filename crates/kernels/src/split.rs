@@ -14,14 +14,6 @@ pub(crate) fn wanted(pool: &Pool, work: usize) -> usize {
     if pool.threads() == 1 || work < WORTH_SPLITTING { 1 } else { pool.threads() * TASKS_PER_THREAD }
 }
 
-/// Parts of each image whose sums are kept apart, where sums over images and pixels are wanted: enough tasks for many
-/// threads, whatever the number of threads, and few enough to add up quickly.
-pub(crate) fn parts_for_sums(images: usize, pixels: usize) -> usize {
-    const ENOUGH_TASKS: usize = 16;
-    const FEWEST_PIXELS: usize = 28;
-    ENOUGH_TASKS.div_ceil(images).min(pixels.div_ceil(FEWEST_PIXELS)).max(1)
-}
-
 /// Runs `f(task, slot)` for every task; `slot` tells threads apart that run at once. A single task stays here.
 pub(crate) fn for_each(pool: &Pool, tasks: usize, f: impl Fn(usize, usize) + Sync) {
     if tasks == 1 { f(0, 0) } else { pool.run(tasks, f) }

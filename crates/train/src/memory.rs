@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mobilenet_net::{Graph, Params};
+use mobilenet_run::measure::proc_bytes;
 
 use crate::error::Error;
 use crate::program::{MemoryUse, TrainOptions, TrainProgram};
@@ -39,9 +40,7 @@ pub(crate) fn bytes(recipe: &Recipe, program: &TrainProgram, threads: usize) -> 
 /// Memory that this process may still take: what Linux estimates to be free, or what the control group leaves; `None` on
 /// other systems.
 fn free_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    let free = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024;
+    let free = proc_bytes("/proc/meminfo", "MemAvailable:")?;
     Some(group_bytes().map_or(free, |left| left.min(free)))
 }
 

@@ -175,6 +175,12 @@ impl TrainProgram {
         (&mut self.values, &self.gradients)
     }
 
+    /// Puts other values, in the parameters' order and sizes, in place of all.
+    pub(crate) fn set_values(&mut self, values: Vec<Vec<f32>>) {
+        self.is_stale = true;
+        self.values = values;
+    }
+
     /// Gradients of the last [`TrainProgram::backward`]; zero for running statistics.
     pub fn gradients(&self) -> &[Vec<f32>] {
         &self.gradients

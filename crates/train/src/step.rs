@@ -19,6 +19,17 @@ fn prologue<'a>(norms: &'a [NormState], view: &View, gate: &'a [f32]) -> Prologu
     Prologue { norm: view.norm.map(|n| norms[n].norm()), activation: view.activation, gate: view.gate.map(|_| gate) }
 }
 
+/// The way back through a view, from what flows into it.
+fn way_back<'a>(
+    norms: &'a [NormState],
+    view: &View,
+    gate: &'a [f32],
+    gradient: Option<&'a [f32]>,
+    spread: Option<&'a [f32]>,
+) -> Backward<'a> {
+    Backward { prologue: prologue(norms, view, gate), gradient, spread }
+}
+
 impl TrainProgram {
     pub(crate) fn step(&mut self, step: Step, arena: &mut TrainArena) {
         match step {
@@ -64,11 +75,7 @@ impl TrainProgram {
                 let dims = dims(arena, view.value);
                 let reads = [Some(view.value), view.gate, gradient, spread];
                 let ([y], [x, gate, g, s]) = arena.memory.parts([Some(output)], reads);
-                let back = Backward {
-                    prologue: prologue(&self.norms, &view, gate),
-                    gradient: gradient.map(|_| g),
-                    spread: spread.map(|_| s),
-                };
+                let back = way_back(&self.norms, &view, gate, gradient.map(|_| g), spread.map(|_| s));
                 let map = match self.factors(&view) {
                     Some(factors) => Map::Backward(back, factors),
                     None => Map::Through(back),
@@ -187,11 +194,7 @@ impl TrainProgram {
                 let zeros = &mut zeros[..blocks(dims.c) * LANES];
                 zeros.fill(0.0);
                 let centre = view.norm.map_or(&*zeros, |n| &self.norms[n].centre);
-                let back = Backward {
-                    prologue: prologue(&self.norms, &view, gate),
-                    gradient: gradient.map(|_| g),
-                    spread: spread.map(|_| s),
-                };
+                let back = way_back(&self.norms, &view, gate, gradient.map(|_| g), spread.map(|_| s));
                 norm::sum(isa, &pool, Sum::Backward(back, centre), dims, x, sums);
                 sums
             }
@@ -230,11 +233,7 @@ impl TrainProgram {
             [output, sums, Some(arena.scratch)],
             [Some(view.value), view.gate, gradient, spread, Some(input.value), input.gate, add],
         );
-        let back = Backward {
-            prologue: prologue(&self.norms, &view, gate),
-            gradient: gradient.map(|_| g),
-            spread: spread.map(|_| s),
-        };
+        let back = way_back(&self.norms, &view, gate, gradient.map(|_| g), spread.map(|_| s));
         let incoming = Incoming { x: raw, back, factors: self.factors(&view) };
         let prologue = prologue(&self.norms, &input, input_gate);
         let outgoing =

@@ -7,6 +7,7 @@ mod begin;
 mod resume;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,7 +33,7 @@ use crate::folded::{is_folded, unfold};
 use crate::memory;
 use crate::model_file;
 use crate::objective::{Objective, expect_one_label};
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, named};
 use crate::program::{Forward, Statistics, TrainProgram};
 use crate::recipe::{BnStatistics, LossKind, Recipe};
 use crate::reestimate::reestimate;
@@ -279,8 +280,8 @@ impl Trainer {
             let mut training_loss = None;
             if !is_due {
                 match self.steps([steps, end], &mut clock, watch)? {
-                    Some(loss) => training_loss = loss,
-                    None => return Ok(Ended::Stopped),
+                    ControlFlow::Continue(loss) => training_loss = loss,
+                    ControlFlow::Break(()) => return Ok(Ended::Stopped),
                 }
             }
             let (validation, seconds) = (self.finish_epoch([steps, end])?, clock.begin.elapsed().as_secs_f64());
@@ -293,14 +294,14 @@ impl Trainer {
         Ok(Ended::Done)
     }
 
-    /// The steps that are left of an epoch, or up to the run's last one. Their mean loss, where there are any; nothing
+    /// The steps that are left of an epoch, or up to the run's last one. Their mean loss, where there are any; a break
     /// where `watch` said to stop.
     fn steps(
         &mut self,
         [steps, end]: [u64; 2],
         clock: &mut Clock,
         watch: &mut dyn FnMut(&Event) -> Control,
-    ) -> Result<Option<Option<f64>>, Error> {
+    ) -> Result<ControlFlow<(), Option<f64>>, Error> {
         let epoch = self.position.epoch;
         self.loader.set_options(self.recipe.training_photos(epoch));
         let done = self.position.step_in_epoch as usize * self.recipe.accumulate;
@@ -318,13 +319,13 @@ impl Trainer {
             let seconds_left = photos_left / images_per_second;
             if watch(&Event::Step { epoch: at, loss, lr, images_per_second, seconds_left }) == Control::Stop {
                 self.save()?;
-                return Ok(None);
+                return Ok(ControlFlow::Break(()));
             }
             if self.saved.elapsed().as_secs_f64() >= self.recipe.checkpoint_every {
                 self.save()?;
             }
         }
-        Ok(Some((losses.1 > 0).then(|| losses.0 / losses.1 as f64)))
+        Ok(ControlFlow::Continue((losses.1 > 0).then(|| losses.0 / losses.1 as f64)))
     }
 
     /// What follows an epoch's last step: a checkpoint, and figures of the weights as they are then.
@@ -358,13 +359,7 @@ impl Trainer {
         }
         let batches = self.loader.epoch(0, 0).take(UNFOLD_PHOTOS.div_ceil(self.recipe.batch));
         let photos = unfold(self.program.graph(), &mut params, batches, &self.machine)?;
-        let names: Vec<String> = self.program.parameters().iter().map(|p| p.name.clone()).collect();
-        let (values, _) = self.program.values_mut();
-        for (value, name) in values.iter_mut().zip(&names) {
-            if let Some(tensor) = params.tensors.remove(name) {
-                *value = tensor.into_f32();
-            }
-        }
+        self.program.set_values(named("", &params.tensors, self.program.parameters())?);
         self.average = average(&self.recipe, &self.program);
         Ok(Some(photos))
     }

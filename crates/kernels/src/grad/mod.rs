@@ -40,7 +40,7 @@ pub struct Outgoing<'a> {
 
 impl Incoming<'_> {
     fn check(&self, dims: Dims) {
-        norm::check(self.x, &self.back, self.factors.as_ref().map_or(&[], |f| &f[..]), dims);
+        norm::check(self.x, &self.back, self.factors.into_iter().flatten(), dims);
     }
 
     fn way(&self, dims: Dims, image: usize) -> Way {
@@ -54,7 +54,7 @@ impl Outgoing<'_> {
     }
 
     fn check(&self, dims: Dims, parts: usize) {
-        norm::check(self.x, &self.back(), &[self.centre], dims);
+        norm::check(self.x, &self.back(), [self.centre], dims);
         let len = dims.n * parts * crate::layout::blocks(dims.c) * norm::BACKWARD * crate::layout::LANES;
         assert_eq!(self.sums.len(), len, "sums of every part of {dims:?}");
     }

@@ -94,8 +94,7 @@ impl Trainer {
         let parameters = self.program.parameters().to_vec();
         let weights = named("", &weights, &parameters)?;
         self.optimizer.restore(&optimizer, position.optimizer_steps)?;
-        let (values, _) = self.program.values_mut();
-        values.iter_mut().zip(weights).for_each(|(value, weight)| *value = weight);
+        self.program.set_values(weights);
         match &mut self.average {
             Some(state) if !average.is_empty() => state.restore(&average, position.average_updates)?,
             // An average that was not kept so far begins here.
