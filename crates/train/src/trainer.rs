@@ -197,7 +197,7 @@ impl Trainer {
             ..conventions
         };
         let graph = table.graph(&spec)?;
-        let mut params = init::random(&graph, recipe.seed);
+        let mut params = init::for_training(&graph, recipe.seed);
         let origin = start.map_or(Origin::Fresh, |start| start.take_over(&mut params, &graph));
         let program = memory::compile(&recipe, &graph, &params, &machine)?;
         let mut optimizer =

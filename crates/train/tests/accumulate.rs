@@ -52,7 +52,9 @@ fn two_batches_of_four_are_one_of_eight_where_batch_norm_is_frozen() {
 
 #[test]
 fn steps_are_those_of_a_loop_by_hand() {
-    let recipe = recipe(&[("batch", "5"), ("accumulate", "3"), ("epochs", "1"), ("lr", "1e-5")]);
+    // A rate so small that the second and third step see all but the same weights: what rounding does to the first step
+    // must not be amplified, as batch norms over five values would.
+    let recipe = recipe(&[("batch", "5"), ("accumulate", "3"), ("epochs", "1"), ("lr", "2e-7")]);
     let folder = tempfile::tempdir().unwrap();
     let data = photos(&folder.path().join("photos"));
     let mut trainer = trainer(&recipe, &data, folder.path());
@@ -60,7 +62,8 @@ fn steps_are_those_of_a_loop_by_hand() {
     trainer.run(&mut |_| Control::Continue).unwrap();
     assert_eq!(trainer.position().step, 3, "nine batches");
 
-    let mut program = TrainProgram::compile(&graph, &init::random(&graph, recipe.seed), Default::default()).unwrap();
+    let mut program =
+        TrainProgram::compile(&graph, &init::for_training(&graph, recipe.seed), Default::default()).unwrap();
     let kind = recipe.optimizer.kind;
     let mut optimizer = Optimizer::new(kind, recipe.settings(), program.parameters(), &graph);
     let statistics = Statistics::Batch { momentum: recipe.bn_momentum as f32 };
@@ -86,7 +89,7 @@ fn steps_are_those_of_a_loop_by_hand() {
     }
     let (got, want) = (trainer.params(), program.params());
     let [apart, statistics] = [false, true].map(|statistics| largest_difference(&got, &want, statistics));
-    let moved = largest_difference(&got, &init::random(&graph, recipe.seed), false);
+    let moved = largest_difference(&got, &init::for_training(&graph, recipe.seed), false);
     println!("weights off by {apart:.1e} of {moved:.1e}, statistics by {statistics:.1e}");
     assert!(apart < 1e-3 * moved && statistics < 1e-4, "off by {apart} of {moved}, statistics by {statistics}");
 }
