@@ -20,6 +20,7 @@ pub mod peak;
 pub mod pointwise;
 pub mod pool;
 pub mod pool2d;
+mod prefetch;
 pub mod prologue;
 pub mod reference;
 pub mod resize;

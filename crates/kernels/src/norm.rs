@@ -200,8 +200,9 @@ impl Task {
 pub(crate) struct Way {
     kind: Kind,
     prologue: Lanewise,
-    x: *const f32,
-    gradient: *const f32,
+    pub x: *const f32,
+    /// Null where there is none.
+    pub gradient: *const f32,
     spread: *const f32,
     factors: [*const f32; 3],
     channels: usize,

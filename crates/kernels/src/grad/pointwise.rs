@@ -2,7 +2,9 @@
 //!
 //! A strip of pixels at a time, while it lies in the caches: the gradient of the raw output (through batch norm and
 //! activation), what it adds to the weights' gradient, the input's gradient, and the sums that the batch norm before the
-//! layer needs of that. None of the expanded tensors that would otherwise stand between these is ever written.
+//! layer needs of that. Meanwhile the next strip is prefetched. None of the expanded tensors that would otherwise stand between these is ever written.
+
+use std::ops::Range;
 
 use crate::cpu::Isa;
 use crate::isa::Tier;
@@ -10,10 +12,12 @@ use crate::layout::{Dims, LANES, blocked_len, blocks};
 use crate::norm::{self, BACKWARD, Way};
 use crate::pointwise::{Pointwise, parts};
 use crate::pool::Pool;
+use crate::prefetch::Ahead;
 use crate::prologue::{Lanewise, Prologue};
 use crate::split::{Shared, for_each, piece};
 
-use super::{Incoming, Outgoing, product};
+use super::product::{self, Operand, Shape};
+use super::{Incoming, Outgoing};
 
 /// Most shards of the weights' gradient: enough tasks for many threads, few enough to add up quickly.
 const SHARDS: usize = 16;
@@ -47,26 +51,30 @@ pub struct Call<'a> {
 
 /// Values of scratch memory for `threads` threads.
 pub fn scratch(input: Dims, outputs: usize, threads: usize) -> usize {
-    let (strips, shards) = (strip_len([input.c, outputs]), shards(input));
-    shards * product::partial([input.c, outputs]) + threads * strips
+    let (strips, shards) = (strip_len(input, outputs), shards(input));
+    shards * Shape::of([input.c, outputs]).len() + threads * strips
 }
 
 fn shards(input: Dims) -> usize {
     (input.n * parts(input.n, input.pixels())).min(SHARDS)
 }
 
-/// Pixels of a strip: whole tiles of every instruction set (2, 6 and 7 pixels), so that only an image's last pixels make
-/// smaller ones.
-fn strip([inputs, outputs]: [usize; 2]) -> usize {
+/// Pixels of a strip, the part's last one aside: whole tiles of every instruction set (2, 6 and 7 pixels), so that only a
+/// part's last pixels make smaller ones. A part that is a little larger than a strip is not cut: every strip reads and
+/// writes all sums of the weights' gradient.
+fn strip(input: Dims, outputs: usize) -> usize {
     const TILES: usize = 42;
     const MOST: usize = 6 * TILES;
-    let fit = STRIP_BYTES / ((blocks(inputs) + blocks(outputs)) * LANES * size_of::<f32>());
-    (fit / TILES * TILES).clamp(TILES, MOST)
+    let fit = STRIP_BYTES / ((blocks(input.c) + blocks(outputs)) * LANES * size_of::<f32>());
+    let fit = fit.clamp(TILES, MOST);
+    let part = input.pixels().div_ceil(parts(input.n, input.pixels()));
+    let strips = part.div_ceil(fit + fit / 4).max(1);
+    part.div_ceil(strips).next_multiple_of(TILES).max(TILES)
 }
 
 /// Values of a thread's strips of input and of gradient.
-fn strip_len(channels: [usize; 2]) -> usize {
-    strip(channels) * (blocks(channels[0]) + blocks(channels[1])) * LANES
+fn strip_len(input: Dims, outputs: usize) -> usize {
+    strip(input, outputs) * (blocks(input.c) + blocks(outputs)) * LANES
 }
 
 /// Gradients of the weights, of the input where wanted, and its sums where wanted.
@@ -90,16 +98,16 @@ pub fn back(isa: Isa, pool: &Pool, call: Call) {
     if let Some(outgoing) = &outgoing {
         outgoing.check(input, parts);
     }
-    let partial = product::partial([inputs, outputs]);
-    let (sums, strips) = scratch.split_at_mut(shards * partial);
-    let strip = strip([inputs, outputs]);
+    let shape = Shape::of([inputs, outputs]);
+    let (sums, strips) = scratch.split_at_mut(shards * shape.len());
+    let strip = strip(input, outputs);
     let (shared, strips) = (Shared::new(sums), Shared::new(strips));
     let (layer, dx) = dx.map(|(layer, dx)| (layer, Shared::new(dx))).unzip();
     let mut outgoing = outgoing;
     let out_sums = outgoing.as_mut().map(|o| Shared::new(o.sums));
     let image_len = blocked_len(1, inputs, pixels, 1);
     for_each(pool, shards, |shard, slot| {
-        let strips = strips.at(slot * strip_len([inputs, outputs]));
+        let strips = strips.at(slot * strip_len(input, outputs));
         for (n, unit) in piece(input.n * parts, 1, shards, shard).enumerate() {
             let (image, part) = (unit / parts, unit % parts);
             let at = image * image_len;
@@ -108,7 +116,8 @@ pub fn back(isa: Isa, pool: &Pool, call: Call) {
                 x: x[at..].as_ptr(),
                 prologue: (!prologue.is_identity()).then(|| prologue.at(image * blocks(inputs) * LANES, 0)),
                 incoming: incoming.way(output, image),
-                dw: shared.at(shard * partial),
+                dw: shared.at(shard * shape.len()),
+                shape,
                 is_first: n == 0,
                 gradient: layer.zip(dx.map(|dx| dx.at(at))),
                 add: add.map_or(std::ptr::null(), |a| a[at..].as_ptr()),
@@ -125,11 +134,11 @@ pub fn back(isa: Isa, pool: &Pool, call: Call) {
                 // SAFETY: the tier was handed out by detection; all pointers lie in buffers whose lengths were checked;
                 // tasks differ in image or part, so each writes its own part of `dx` and its own sums; each shard has its
                 // own part of `dw`, and each slot its own strips.
-                unsafe { task.run(first, strip.min(pixels.end - first), first == pixels.start) }
+                unsafe { task.run(first..pixels.end.min(first + strip), pixels.clone()) }
             }
         }
     });
-    product::gather(pool, sums, shards, [inputs, outputs], dw);
+    product::gather(pool, sums, shards, shape, dw);
 }
 
 /// A part of one image.
@@ -138,8 +147,9 @@ struct Task<'a> {
     x: *const f32,
     prologue: Option<Lanewise>,
     incoming: Way,
-    /// `[block][input][16]`.
+    /// Sums of the weights' gradient.
     dw: *mut f32,
+    shape: Shape,
     /// Whether these sums begin at zero.
     is_first: bool,
     /// The layer that gives the input's gradient, and where the image's goes.
@@ -160,13 +170,18 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// A strip of `count` pixels from `first` on, the part's first one or a later one.
+    /// A strip of the part's pixels.
     ///
     /// # Safety
     /// The task's pointers cover the strip.
-    unsafe fn run(&self, first: usize, count: usize, is_parts_first: bool) {
+    unsafe fn run(&self, strip: Range<usize>, part: Range<usize>) {
         let Task { tier, plane, dy, .. } = *self;
         let ([inputs, outputs], block_len) = (self.channels, self.strip * LANES);
+        let (first, count, is_parts_first) = (strip.start, strip.len(), strip.start == part.start);
+        let ahead = |tensor: *const f32, channels: usize| match strip.end < part.end {
+            true => Ahead::new(tensor, plane, blocks(channels)).on(strip.end),
+            false => Ahead::NONE,
+        };
         // SAFETY of all below: the caller's.
         unsafe {
             for block in 0..blocks(outputs) {
@@ -180,23 +195,23 @@ impl Task<'_> {
                 }
                 (x, x_block) = (self.x_strip, block_len);
             }
+            let x = Operand { first: x, block: x_block, pixel: LANES };
+            let [rows, columns] = self.shape.rows_and_columns(x, Operand { first: dy, block: block_len, pixel: LANES });
             (tier.weight_gradient)(&product::Task {
-                x,
-                x_block,
-                x_pixel: LANES,
-                dy,
-                y_block: block_len,
-                y_pixel: LANES,
-                dw: self.dw,
-                inputs,
+                rows,
+                columns,
+                sums: self.dw,
+                row_count: self.shape.rows,
                 pixels: count,
-                blocks: blocks(outputs),
+                blocks: blocks(self.shape.columns),
                 is_first: self.is_first && is_parts_first,
+                ahead: [ahead(self.incoming.gradient, outputs), ahead(self.x, inputs)],
             });
             if let Some((layer, dx)) = self.gradient {
                 let to = dx.add(first * LANES);
                 let add = if self.add.is_null() { self.add } else { self.add.add(first * LANES) };
-                layer.run_strip([block_len, plane], dy, to, add, count);
+                let ahead = ahead(self.incoming.x, outputs);
+                layer.run_strip([block_len, plane], dy, ahead, to, add, count);
             }
             if let Some(outgoing) = &self.outgoing {
                 for block in 0..blocks(inputs) {

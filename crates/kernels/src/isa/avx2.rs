@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Lanes;
+use super::{Half, Lanes};
 
 /// Sixteen lanes as two registers.
 #[derive(Clone, Copy)]
@@ -15,7 +15,43 @@ macro_rules! both {
     };
 }
 
+/// One of the two registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Single(__m256);
+
+impl Half for Single {
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller's.
+        Single(unsafe { _mm256_loadu_ps(p) })
+    }
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        // SAFETY: see `both!`.
+        Single(unsafe { _mm256_set1_ps(x) })
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self, b: Self) -> Self {
+        // SAFETY: see `both!`.
+        Single(unsafe { _mm256_fmadd_ps(self.0, a.0, b.0) })
+    }
+}
+
 impl Lanes for Pair {
+    type Half = Single;
+
+    #[inline(always)]
+    fn half(self) -> Single {
+        Single(self.0)
+    }
+
+    #[inline(always)]
+    fn with_half(self, half: Single) -> Self {
+        Pair(half.0, self.1)
+    }
+
     #[inline(always)]
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller's.
@@ -29,6 +65,12 @@ impl Lanes for Pair {
             _mm256_storeu_ps(p, self.0);
             _mm256_storeu_ps(p.add(8), self.1);
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(p: *const f32) {
+        // SAFETY: a hint, which no address makes fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
     }
 
     #[inline(always)]

@@ -3,13 +3,51 @@
 
 use std::arch::x86_64::*;
 
-use super::Lanes;
+use super::{Half, Lanes};
 
 /// Sixteen lanes as one register.
 #[derive(Clone, Copy)]
 pub(crate) struct Zmm(__m512);
 
+/// Eight lanes: half a step of the multiplier where a register's halves take turns (Zen 4).
+#[derive(Clone, Copy)]
+pub(crate) struct Ymm(__m256);
+
+impl Half for Ymm {
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller's.
+        Ymm(unsafe { _mm256_loadu_ps(p) })
+    }
+
+    // SAFETY of both below: as of the methods of `Zmm`.
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Ymm(unsafe { _mm256_set1_ps(x) })
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self, b: Self) -> Self {
+        Ymm(unsafe { _mm256_fmadd_ps(self.0, a.0, b.0) })
+    }
+}
+
 impl Lanes for Zmm {
+    type Half = Ymm;
+
+    #[inline(always)]
+    fn half(self) -> Ymm {
+        // SAFETY: only runs inside this file's tier, after AVX-512 was detected.
+        Ymm(unsafe { _mm512_castps512_ps256(self.0) })
+    }
+
+    #[inline(always)]
+    fn with_half(self, half: Ymm) -> Self {
+        // SAFETY: as above.
+        Zmm(unsafe { _mm512_insertf32x8::<0>(self.0, half.0) })
+    }
+
     #[inline(always)]
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller's.
@@ -23,6 +61,11 @@ impl Lanes for Zmm {
     }
 
     // SAFETY of all below: only runs inside this file's tier, after AVX-512 was detected.
+
+    #[inline(always)]
+    fn prefetch(p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
 
     #[inline(always)]
     fn splat(x: f32) -> Self {

@@ -15,12 +15,19 @@ use crate::{dense, depthwise, elementwise, fc, grad, norm, peak, pointwise, pool
 /// The methods are safe to write down but only ever run inside the functions of a [`Tier`], which is handed out after
 /// the processor was asked for its instruction set. All are inlined into those functions.
 pub(crate) trait Lanes: Copy {
+    /// The first eight lanes.
+    type Half: Half;
+    fn half(self) -> Self::Half;
+    /// `self` with these first eight lanes.
+    fn with_half(self, half: Self::Half) -> Self;
     /// # Safety
     /// `p` points to sixteen readable values; no alignment needed.
     unsafe fn load(p: *const f32) -> Self;
     /// # Safety
     /// `p` points to sixteen writable values; no alignment needed.
     unsafe fn store(self, p: *mut f32);
+    /// Begins to bring the cache line at `p`, wherever that is, into the L2 cache. A hint.
+    fn prefetch(_p: *const f32) {}
     fn splat(x: f32) -> Self;
     fn add(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -38,6 +45,15 @@ pub(crate) trait Lanes: Copy {
     fn where_above(self, x: Self, limit: f32) -> Self;
     /// `self` in the lanes where `x < limit`, zero elsewhere.
     fn where_below(self, x: Self, limit: f32) -> Self;
+}
+
+/// Half a block: what a sum needs whose channels end in the middle of it. As [`Lanes`].
+pub(crate) trait Half: Copy {
+    /// # Safety
+    /// `p` points to eight readable values; no alignment needed.
+    unsafe fn load(p: *const f32) -> Self;
+    fn splat(x: f32) -> Self;
+    fn mul_add(self, a: Self, b: Self) -> Self;
 }
 
 /// The functions of one instruction set. Each computes one task: a part of a layer that one thread works on.
@@ -79,7 +95,7 @@ impl Tier {
 }
 
 /// Compiles every tile for an instruction set: its lanes, the pixels and blocks of a product tile, the columns of a
-/// depthwise tile, the input channels of a weight gradient's tile.
+/// depthwise tile, the rows of a weight gradient's tile.
 macro_rules! tier {
     ($(#[$features:meta])? $lanes:ty, pixels = $pixels:literal, blocks = $blocks:literal, columns = $columns:literal,
      channels = $channels:literal) => {

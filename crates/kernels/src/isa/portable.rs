@@ -1,10 +1,32 @@
 //! Any processor: plain arrays, which the compiler turns into the vectors that the target has.
 
-use super::Lanes;
+use super::{Half, Lanes};
 
 /// Sixteen lanes as an array.
 #[derive(Clone, Copy)]
 pub(crate) struct Array([f32; 16]);
+
+/// Eight lanes as an array.
+#[derive(Clone, Copy)]
+pub(crate) struct HalfArray([f32; 8]);
+
+impl Half for HalfArray {
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller's.
+        HalfArray(unsafe { p.cast::<[f32; 8]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        HalfArray([x; 8])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self, b: Self) -> Self {
+        HalfArray(std::array::from_fn(|lane| self.0[lane] * a.0[lane] + b.0[lane]))
+    }
+}
 
 impl Array {
     #[inline(always)]
@@ -18,6 +40,18 @@ impl Array {
 }
 
 impl Lanes for Array {
+    type Half = HalfArray;
+
+    #[inline(always)]
+    fn half(self) -> HalfArray {
+        HalfArray(std::array::from_fn(|lane| self.0[lane]))
+    }
+
+    #[inline(always)]
+    fn with_half(self, half: HalfArray) -> Self {
+        Array(std::array::from_fn(|lane| if lane < 8 { half.0[lane] } else { self.0[lane] }))
+    }
+
     #[inline(always)]
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller's.
