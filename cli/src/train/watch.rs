@@ -28,6 +28,8 @@ pub struct Watch<'a> {
     stop: &'a AtomicBool,
     epochs: f64,
     steps: u64,
+    /// What the last evaluation found.
+    figures: String,
 }
 
 impl Watch<'_> {
@@ -36,7 +38,7 @@ impl Watch<'_> {
         let log = open(&path).map_err(|e| Failure::bad(format!("{}: cannot be written: {e}", path.display())))?;
         let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(10_000) };
         bar.set_style(ProgressStyle::with_template("{bar:30} {msg}").expect("a valid template"));
-        Ok(Watch { bar, log, path, has_warned: false, json, stop, epochs, steps: 0 })
+        Ok(Watch { bar, log, path, has_warned: false, json, stop, epochs, steps: 0, figures: String::new() })
     }
 
     /// Takes the progress bar away.
@@ -65,8 +67,8 @@ impl Watch<'_> {
                 self.bar.set_position((epoch / self.epochs * 10_000.0) as u64);
                 let left = HumanDuration(Duration::from_secs_f64(seconds_left.max(0.0)));
                 self.bar.set_message(format!(
-                    "epoch {epoch:.1} of {}  loss {loss:.3}  {images_per_second:.0} images/s  {left} left",
-                    self.epochs
+                    "epoch {epoch:.1} of {}  loss {loss:.3}{}  {images_per_second:.0} images/s  {left} left",
+                    self.epochs, self.figures
                 ));
                 if self.steps % LOG_EVERY == 1 {
                     self.write(event);
@@ -77,6 +79,7 @@ impl Watch<'_> {
                 self.write(event);
                 let loss = training_loss.map_or(String::new(), |loss| format!("  training loss {loss:.3}"));
                 let figures = validation.map_or(String::new(), |figures| format!("  {figures}"));
+                self.figures = validation.map_or(String::new(), |figures| format!("  validation {figures}"));
                 let line = format!("epoch {epoch}{loss}{figures}  {seconds:.0} s in all");
                 if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }
             }
