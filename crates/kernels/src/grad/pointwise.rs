@@ -2,7 +2,8 @@
 //!
 //! A strip of pixels at a time, while it lies in the caches: the gradient of the raw output (through batch norm and
 //! activation), what it adds to the weights' gradient, the input's gradient, and the sums that the batch norm before the
-//! layer needs of that. Meanwhile the next strip is prefetched. None of the expanded tensors that would otherwise stand between these is ever written.
+//! layer needs of that. Meanwhile the next strip is prefetched. None of the expanded tensors that would otherwise stand
+//! between these is ever written.
 
 use std::ops::Range;
 
@@ -67,9 +68,9 @@ fn strip(input: Dims, outputs: usize) -> usize {
     const MOST: usize = 6 * TILES;
     let fit = STRIP_BYTES / ((blocks(input.c) + blocks(outputs)) * LANES * size_of::<f32>());
     let fit = fit.clamp(TILES, MOST);
-    let part = input.pixels().div_ceil(parts(input.n, input.pixels()));
-    let strips = part.div_ceil(fit + fit / 4).max(1);
-    part.div_ceil(strips).next_multiple_of(TILES).max(TILES)
+    let part = input.pixels().div_ceil(parts(input.n, input.pixels())).max(1);
+    let strips = part.div_ceil(fit + fit / 4);
+    part.div_ceil(strips).next_multiple_of(TILES)
 }
 
 /// Values of a thread's strips of input and of gradient.

@@ -157,5 +157,5 @@ super::tier!(
     pixels = 6,
     blocks = 1,
     columns = 4,
-    channels = 4
+    rows = 4
 );

@@ -129,5 +129,5 @@ super::tier!(
     pixels = 7,
     blocks = 2,
     columns = 7,
-    channels = 8
+    rows = 8
 );

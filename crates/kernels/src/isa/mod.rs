@@ -98,7 +98,7 @@ impl Tier {
 /// depthwise tile, the rows of a weight gradient's tile.
 macro_rules! tier {
     ($(#[$features:meta])? $lanes:ty, pixels = $pixels:literal, blocks = $blocks:literal, columns = $columns:literal,
-     channels = $channels:literal) => {
+     rows = $rows:literal) => {
         pub(crate) static TIER: crate::isa::Tier = {
             use crate::{dense, depthwise, elementwise, fc, grad, norm, peak, pointwise, pool2d};
             $(#[$features])?
@@ -131,7 +131,7 @@ macro_rules! tier {
             }
             $(#[$features])?
             unsafe fn weight_gradient_(t: &grad::product::Task) {
-                unsafe { grad::product::task::<$lanes, $channels, $blocks>(t) }
+                unsafe { grad::product::task::<$lanes, $rows, $blocks>(t) }
             }
             $(#[$features])?
             unsafe fn depthwise_gradient_(t: &grad::depthwise::Task) {
