@@ -171,6 +171,29 @@ pub(crate) unsafe fn finish<L: Lanes, const P: usize, const B: usize>(
     y: *mut f32,
     block: usize,
 ) {
+    /// More pixels at once are a loop that is not unrolled, and a tile that is indexed at run time lives in memory.
+    const PIXELS: usize = 7;
+    let (first, second) = tile.split_at(P.min(PIXELS));
+    // SAFETY: the caller's.
+    unsafe {
+        finish_pixels(first, activation, residual, y, block);
+        if P > PIXELS {
+            let at = PIXELS * 16;
+            let residual = if residual.is_null() { residual } else { residual.add(at) };
+            finish_pixels(second, activation, residual, y.add(at), block);
+        }
+    }
+}
+
+/// As [`finish`].
+#[inline(always)]
+unsafe fn finish_pixels<L: Lanes, const B: usize>(
+    tile: &[[L; B]],
+    activation: Activation,
+    residual: *const f32,
+    y: *mut f32,
+    block: usize,
+) {
     let y_at = |b: usize, p: usize| y.wrapping_add(b * block + p * 16);
     // SAFETY of all below: the caller's.
     let finished = |b: usize, p: usize, v: L| unsafe {
@@ -193,7 +216,7 @@ pub(crate) unsafe fn finish<L: Lanes, const P: usize, const B: usize>(
                 }
             }
             for b in 0..B {
-                for p in 0..P {
+                for p in 0..tile.len() {
                     finished(b, p, apply(activation, unsafe { L::load(y_at(b, p)) }));
                 }
             }

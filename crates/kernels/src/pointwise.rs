@@ -19,6 +19,10 @@ use crate::split::{Shared, for_each, piece, wanted};
 
 /// Bytes of input that a task should work on: half of a small L2 cache.
 const TASK_BYTES: usize = 256 << 10;
+/// Steps of the sum whose weights are fetched into L1 ahead: a panel of many inputs streams from L2.
+const AHEAD: usize = 12;
+/// Most pixels of a tile that is smaller than the instruction set's.
+const SMALL: usize = 7;
 /// Bytes of a strip behind the prologue: well inside L1, beside the panel that streams through it.
 const STRIP_BYTES: usize = 16 << 10;
 
@@ -299,7 +303,7 @@ unsafe fn panels<L: Lanes, const P: usize, const B: usize>(t: &Task, input: Inpu
             let ahead = if block == 0 { input.ahead.on(pixel) } else { Ahead::NONE };
             let input = Input { first: input.first.wrapping_add(pixel * LANES), ahead, ..input };
             let tile = Tile { input, block, pixel: first + pixel };
-            let height = P.min(count - pixel);
+            let height = if count - pixel < P { SMALL.min(count - pixel) } else { P };
             macro_rules! tiles {
                 ($($p:literal)*) => {
                     match (height, width, is_half) {
@@ -312,7 +316,7 @@ unsafe fn panels<L: Lanes, const P: usize, const B: usize>(t: &Task, input: Inpu
                     }
                 };
             }
-            tiles!(7 6 5 4 3 2 1);
+            tiles!(14 7 6 5 4 3 2 1);
             pixel += height;
         }
         block += B;
@@ -344,7 +348,14 @@ unsafe fn product<L: Lanes, const P: usize, const B: usize, const HALF: bool>(t:
             }
             block += 1;
             let lanes = left.min(LANES);
+            let has_next = left > LANES;
+            if has_next {
+                (0..P).for_each(|p| L::prefetch_near(x.wrapping_add(x_block + p * LANES)));
+            }
             for lane in 0..lanes {
+                if has_next {
+                    (0..B).for_each(|b| L::prefetch_near(w.wrapping_add((AHEAD * B + b) * LANES)));
+                }
                 let row: [L; B] = std::array::from_fn(|b| L::load(w.add(b * LANES)));
                 for (p, pixel) in acc.iter_mut().enumerate() {
                     let value = *x.add(p * LANES + lane);

@@ -74,6 +74,12 @@ impl Lanes for Pair {
     }
 
     #[inline(always)]
+    fn prefetch_near(p: *const f32) {
+        // SAFETY: a hint, which no address makes fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
+    #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: see `both!`.
         let v = unsafe { _mm256_set1_ps(x) };

@@ -68,6 +68,11 @@ impl Lanes for Zmm {
     }
 
     #[inline(always)]
+    fn prefetch_near(p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
+    #[inline(always)]
     fn splat(x: f32) -> Self {
         Zmm(unsafe { _mm512_set1_ps(x) })
     }
@@ -126,7 +131,7 @@ impl Lanes for Zmm {
 super::tier!(
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
     Zmm,
-    pixels = 7,
+    pixels = 14,
     blocks = 2,
     columns = 7,
     rows = 8

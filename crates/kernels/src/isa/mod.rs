@@ -28,6 +28,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store(self, p: *mut f32);
     /// Begins to bring the cache line at `p`, wherever that is, into the L2 cache. A hint.
     fn prefetch(_p: *const f32) {}
+    /// As [`prefetch`](Self::prefetch), into the L1 cache.
+    fn prefetch_near(_p: *const f32) {}
     fn splat(x: f32) -> Self;
     fn add(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
