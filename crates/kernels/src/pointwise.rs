@@ -21,8 +21,6 @@ use crate::split::{Shared, for_each, piece, wanted};
 const TASK_BYTES: usize = 256 << 10;
 /// Steps of the sum whose weights are fetched into L1 ahead: a panel of many inputs streams from L2.
 const AHEAD: usize = 12;
-/// Most pixels of a tile that is smaller than the instruction set's.
-const SMALL: usize = 7;
 /// Bytes of a strip behind the prologue: well inside L1, beside the panel that streams through it.
 const STRIP_BYTES: usize = 16 << 10;
 
@@ -303,7 +301,9 @@ unsafe fn panels<L: Lanes, const P: usize, const B: usize>(t: &Task, input: Inpu
             let ahead = if block == 0 { input.ahead.on(pixel) } else { Ahead::NONE };
             let input = Input { first: input.first.wrapping_add(pixel * LANES), ahead, ..input };
             let tile = Tile { input, block, pixel: first + pixel };
-            let height = if count - pixel < P { SMALL.min(count - pixel) } else { P };
+            // The last two as even as can be: with few pixels, sums are too few to fill the multiplier.
+            let left = count - pixel;
+            let height = if left >= 2 * P || left == P { P } else { left.div_ceil(left.div_ceil(P)) };
             macro_rules! tiles {
                 ($($p:literal)*) => {
                     match (height, width, is_half) {
@@ -316,7 +316,7 @@ unsafe fn panels<L: Lanes, const P: usize, const B: usize>(t: &Task, input: Inpu
                     }
                 };
             }
-            tiles!(14 7 6 5 4 3 2 1);
+            tiles!(14 13 12 11 10 9 8 7 6 5 4 3 2 1);
             pixel += height;
         }
         block += B;

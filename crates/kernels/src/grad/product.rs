@@ -174,6 +174,8 @@ pub(crate) unsafe fn task<L: Lanes, const R: usize, const B: usize>(t: &Task) {
                     match (B.min(t.blocks - block), is_first) {
                         (1, true) => tile::<L, R, 1, true>(t, at),
                         (1, false) => tile::<L, R, 1, false>(t, at),
+                        (2, true) if B > 2 => tile::<L, R, 2, true>(t, at),
+                        (2, false) if B > 2 => tile::<L, R, 2, false>(t, at),
                         (_, true) => tile::<L, R, B, true>(t, at),
                         (_, false) => tile::<L, R, B, false>(t, at),
                     }

@@ -163,5 +163,5 @@ super::tier!(
     pixels = 6,
     blocks = 1,
     columns = 4,
-    rows = 4
+    gradient = [4, 1]
 );

@@ -134,5 +134,5 @@ super::tier!(
     pixels = 14,
     blocks = 2,
     columns = 7,
-    rows = 8
+    gradient = [8, 3]
 );

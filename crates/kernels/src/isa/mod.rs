@@ -97,10 +97,10 @@ impl Tier {
 }
 
 /// Compiles every tile for an instruction set: its lanes, the pixels and blocks of a product tile, the columns of a
-/// depthwise tile, the rows of a weight gradient's tile.
+/// depthwise tile, the rows and blocks of a weight gradient's tile.
 macro_rules! tier {
     ($(#[$features:meta])? $lanes:ty, pixels = $pixels:literal, blocks = $blocks:literal, columns = $columns:literal,
-     rows = $rows:literal) => {
+     gradient = [$rows:literal, $row_blocks:literal]) => {
         pub(crate) static TIER: crate::isa::Tier = {
             use crate::{dense, depthwise, elementwise, fc, grad, norm, peak, pointwise, pool2d};
             $(#[$features])?
@@ -133,7 +133,7 @@ macro_rules! tier {
             }
             $(#[$features])?
             unsafe fn weight_gradient_(t: &grad::product::Task) {
-                unsafe { grad::product::task::<$lanes, $rows, $blocks>(t) }
+                unsafe { grad::product::task::<$lanes, $rows, $row_blocks>(t) }
             }
             $(#[$features])?
             unsafe fn depthwise_gradient_(t: &grad::depthwise::Task) {

@@ -124,4 +124,4 @@ impl Lanes for Array {
 }
 
 // Two pixels of four 4-lane registers each leave half of the sixteen registers for weights and the broadcast.
-super::tier!(Array, pixels = 2, blocks = 1, columns = 2, rows = 2);
+super::tier!(Array, pixels = 2, blocks = 1, columns = 2, gradient = [2, 1]);
