@@ -187,13 +187,22 @@ impl RunArgs {
     }
 }
 
-/// What training keeps of the forward pass.
+/// What memory is for; the bits are the same.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum MemoryArg {
-    /// Every layer's output
+    /// Speed
     Fast,
-    /// Thin tensors; expanded ones are computed anew, to the same bits
+    /// As little as possible: expanded tensors never exist as a whole, or, in training, are computed anew
     Low,
+}
+
+impl From<MemoryArg> for mobilenet::run::MemoryUse {
+    fn from(arg: MemoryArg) -> mobilenet::run::MemoryUse {
+        match arg {
+            MemoryArg::Fast => mobilenet::run::MemoryUse::Fast,
+            MemoryArg::Low => mobilenet::run::MemoryUse::Low,
+        }
+    }
 }
 
 impl From<MemoryArg> for MemoryUse {

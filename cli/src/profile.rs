@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mobilenet::net::file;
 use mobilenet::run::measure::{self, KernelTime, StepTime};
-use mobilenet::run::{Options, picture};
+use mobilenet::run::{MemoryUse, Options, picture};
 use mobilenet::train::{self, TrainOptions};
 use mobilenet::{Isa, Program};
 use serde::Serialize;
@@ -38,8 +38,8 @@ pub struct Profile {
     /// Profile training: a step is forward, loss, backward and an update by SGD with momentum
     #[arg(long, conflicts_with = "weights")]
     train: bool,
-    /// With --train: what is kept of the forward pass for the way back
-    #[arg(long, default_value = "fast", requires = "train")]
+    /// What memory is for
+    #[arg(long, default_value = "fast")]
     memory: MemoryArg,
     /// Images in a run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
@@ -69,17 +69,20 @@ impl Profile {
         self.svg.as_deref().map_or(Ok(()), file::check)?;
         let isa = self.running.isa()?;
         let pool = self.running.pool();
+        let mut arena_bytes = None;
         let profile = if self.train {
             let options = TrainOptions { isa, memory: self.memory.into(), ..TrainOptions::default() };
             train::measure::Bench::new(&network.graph, options, [batch, h, w], &pool)?.profile(self.seconds)?
         } else {
             let params = network.take_params();
             let program = Program::compile(&network.graph, params, &Options { isa, ..Options::default() })?;
-            let mut arena = program.arena(batch, h, w, &pool)?;
+            let mut arena = program.arena_with(batch, h, w, &pool, self.memory.into())?;
+            let bytes = |memory| program.arena_bytes([batch, h, w], pool.threads(), memory);
+            arena_bytes = Some(ArenaBytes { fast: bytes(MemoryUse::Fast)?, low: bytes(MemoryUse::Low)? });
             arena.input_mut().fill(0.5);
             measure::profile(&program, &mut arena, self.seconds)?
         };
-        let report = Report::new(&network.table.name, [h, w], batch, isa, &profile);
+        let report = Report { arena_bytes, ..Report::new(&network.table.name, [h, w], batch, isa, &profile) };
         if let Some(path) = &self.svg {
             file::write(path, picture::svg(&profile, &report.heading()).as_bytes())?;
         }
@@ -103,12 +106,21 @@ struct Report<'a> {
     /// Part of the steps' time in steps that reach 60 % of the peak, and in others that reach 60 % of the memory's rate.
     time_near_peak: f64,
     time_near_memory: f64,
+    /// What activations take with either use of memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arena_bytes: Option<ArenaBytes>,
     /// Median of whole runs.
     run_microseconds: f64,
     /// Sum over the steps.
     steps_microseconds: f64,
     steps: Vec<Line<'a>>,
     kernels: Vec<Line<'a>>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct ArenaBytes {
+    fast: usize,
+    low: usize,
 }
 
 /// A step, or all steps of a kernel.
@@ -174,6 +186,7 @@ impl<'a> Report<'a> {
             memory_gbytes_per_second: profile.memory_gbytes_per_second,
             time_near_peak: 100.0 * near_peak,
             time_near_memory: 100.0 * near_memory,
+            arena_bytes: None,
             run_microseconds: profile.total_microseconds,
             steps_microseconds: sum,
             steps: profile.steps.iter().map(step).collect(),
@@ -198,11 +211,15 @@ impl<'a> Report<'a> {
         }
         let note =
             "Multiply-adds on padding count, as in the papers, but need not be done: small maps may exceed the peak.";
+        let memory = self.arena_bytes.map_or(String::new(), |ArenaBytes { fast, low }| {
+            let [fast, low] = [fast, low].map(|bytes| bytes as f64 / 1e6);
+            format!("\nactivations take {fast:.1} MB with --memory fast, {low:.1} MB with --memory low")
+        });
         format!(
             "{}\n\n{steps}\n\n{kernels}\n\n{note}\n\n\
              the peak is {:.1} GFLOP/s, and memory is copied at {:.1} GB/s, read and written: {:.1} % of the time is in steps at\n\
              60 % of the peak or more, {:.1} % in others at 60 % of the memory's rate or more\n\
-             whole run {:.1} µs, sum of its steps {:.1} µs",
+             whole run {:.1} µs, sum of its steps {:.1} µs{memory}",
             self.heading(),
             self.peak_gflops,
             self.memory_gbytes_per_second,

@@ -4,6 +4,8 @@
 //! loaded once for all the columns that see it. On Zen 4 1×7 pixels of blocked layout reach 94–109 of 117.6 GFLOP/s,
 //! where one pixel at a time in NHWC reaches 21–37. Taps outside the image are skipped, so nothing is padded or copied.
 
+use std::ops::Range;
+
 use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
 use crate::epilogue::{Activation, finish};
@@ -195,13 +197,20 @@ impl Depthwise {
         self.weights[block * self.kernel[0] * self.kernel[1] * LANES..].as_ptr()
     }
 
-    /// All rows of one plane of `block`, without prologue, from `x` to `y`; `residual` is added unless null.
+    /// Channels.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Some rows of one plane of `block`, without prologue, from `x` to `y`, which point to where the plane's first rows are
+    /// or would be; `residual` lies as `y` does and is added unless null.
     ///
     /// # Safety
-    /// Both are planes of `geometry`, and so is `residual`.
-    pub(crate) unsafe fn plane(
+    /// `y` and `residual` cover these rows of a plane of `geometry`, and `x` the rows that they see.
+    pub(crate) unsafe fn rows_of_plane(
         &self,
         geometry: Geometry,
+        rows: Range<usize>,
         block: usize,
         x: *const f32,
         y: *mut f32,
@@ -209,7 +218,7 @@ impl Depthwise {
     ) {
         let task = Task {
             geometry,
-            rows: 0..geometry.output[0],
+            rows,
             x,
             weights: self.weights(block),
             bias: self.bias[block * LANES..].as_ptr(),
@@ -228,7 +237,7 @@ impl Depthwise {
 /// Some rows of one plane: a block of one image.
 pub(crate) struct Task {
     geometry: Geometry,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     x: *const f32,
     weights: *const f32,
     bias: *const f32,
@@ -293,7 +302,7 @@ unsafe fn rows<L: Lanes, const K: usize, const S: usize, const Q: usize>(t: &Tas
         if !t.sums.is_null() {
             for column in 0..width {
                 // SAFETY: inside the row just written.
-                sum = sum.add(unsafe { L::load(t.y.add((row * width + column) * LANES)) });
+                sum = sum.add(unsafe { L::load(t.y.wrapping_add((row * width + column) * LANES)) });
             }
         }
     }
@@ -383,7 +392,7 @@ unsafe fn store<L: Lanes, const Q: usize>(t: &Task, row: usize, column: usize, a
     let at = (row * t.geometry.output[1] + column) * LANES;
     // SAFETY: the caller's columns exist.
     unsafe {
-        let residual = if t.residual.is_null() { t.residual } else { t.residual.add(at) };
-        finish(acc, t.activation, residual, t.y.add(at), 0);
+        let residual = if t.residual.is_null() { t.residual } else { t.residual.wrapping_add(at) };
+        finish(acc, t.activation, residual, t.y.wrapping_add(at), 0);
     }
 }

@@ -12,6 +12,7 @@ pub mod elementwise;
 pub mod epilogue;
 pub mod fc;
 pub mod grad;
+pub mod inverted_residual;
 mod isa;
 pub mod layout;
 pub mod norm;

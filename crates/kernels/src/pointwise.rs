@@ -157,6 +157,16 @@ impl Pointwise {
         (1..=LANES / 2).contains(&(self.0.outputs % LANES))
     }
 
+    /// Input channels.
+    pub fn inputs(&self) -> usize {
+        self.0.inputs
+    }
+
+    /// Output channels.
+    pub fn outputs(&self) -> usize {
+        self.0.outputs
+    }
+
     /// Whether the layer is a mere product of so many inputs and outputs, without activation.
     pub(crate) fn is_product(&self, channels: [usize; 2]) -> bool {
         [self.0.inputs, self.0.outputs] == channels && self.0.activation == Activation::Linear

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use mobilenet_kernels::cpu::Caches;
 use mobilenet_kernels::layout::blocked_len;
 use mobilenet_kernels::{Geometry, Pool};
 use mobilenet_net::error::Error;
 use mobilenet_net::graph::{Shape, Shapes, Window};
 
-use crate::compile::{Form, Kernel, Value};
+use crate::compile::{Form, Kernel, Step, Value};
 use crate::memory::{Memory, ValueId};
 use crate::plan::Lifetime;
 use crate::program::Program;
+use crate::slices::{self, Block, MemoryUse};
 
 /// Memory of a program for one batch size and resolution. Made by [`Program::arena`].
 pub struct Arena {
@@ -21,6 +23,8 @@ pub struct Arena {
     input_shape: Shape,
     outputs: Vec<(String, ValueId, Shape)>,
     pub(crate) steps: Arc<[StepSizes]>,
+    /// How the steps run, in order.
+    pub(crate) runs: Arc<[Run]>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) identity: Arc<()>,
 }
@@ -38,8 +42,43 @@ pub(crate) struct StepSizes {
     pub reads_plain: bool,
 }
 
-impl Arena {
-    pub(crate) fn new(program: &Program, n: usize, h: usize, w: usize, pool: &Arc<Pool>) -> Result<Arena, Error> {
+/// One or more steps at a time.
+#[derive(Clone, Copy)]
+pub(crate) enum Run {
+    Step(usize),
+    /// A block in slices.
+    Slices(Block),
+}
+
+impl Run {
+    /// The last of its steps.
+    pub fn last(self) -> usize {
+        match self {
+            Run::Step(step) => step,
+            Run::Slices(block) => block.project,
+        }
+    }
+
+    /// The first.
+    pub fn first(self) -> usize {
+        match self {
+            Run::Step(step) => step,
+            Run::Slices(block) => block.first,
+        }
+    }
+}
+
+/// What an arena holds and how its program runs in it.
+struct Layout {
+    shapes: Shapes,
+    steps: Arc<[StepSizes]>,
+    runs: Arc<[Run]>,
+    /// The program's values, and scratch behind them.
+    values: Vec<Lifetime>,
+}
+
+impl Layout {
+    fn new(program: &Program, [n, h, w]: [usize; 3], threads: usize, memory: MemoryUse) -> Result<Layout, Error> {
         let shapes = program.graph.infer(n, h, w)?;
         let compiled = &program.compiled;
         let steps: Arc<[StepSizes]> = compiled
@@ -52,26 +91,60 @@ impl Arena {
                 reads_plain: compiled.values[s.inputs[0]].form == Form::Plain,
             })
             .collect();
-        let lens: Vec<usize> = compiled.values.iter().map(|v| value_len(program, v, &shapes)).collect();
-        let scratch = compiled.steps.iter().filter(|s| s.gate.is_some()).map(|s| match &s.kernel {
-            Kernel::Pointwise(layer) => layer.scratch(pool.threads()),
-            _ => 0,
-        });
-        let scratch = Lifetime { len: scratch.max().unwrap_or(0), first: 0, last: compiled.steps.len() };
-        let mut values = lifetimes(program, &lens);
-        values.push(scratch);
-        let outputs =
-            compiled.outputs.iter().map(|(name, value)| (name.clone(), *value, shapes[compiled.values[*value].node]));
+        let runs = runs(program, &steps, threads, memory);
+        let mut lens: Vec<usize> = compiled.values.iter().map(|v| value_len(program, v, &shapes)).collect();
+        let mut scratch = 0;
+        for run in &*runs {
+            scratch = scratch.max(match run {
+                Run::Step(step) => match &compiled.steps[*step] {
+                    Step { kernel: Kernel::Pointwise(layer), gate: Some(_), .. } => layer.scratch(threads),
+                    _ => 0,
+                },
+                Run::Slices(block) => {
+                    block.inner(&compiled.steps).for_each(|value| lens[value] = 0);
+                    block.layers(&compiled.steps).scratch(&steps[block.depthwise].geometry, threads)
+                }
+            });
+        }
+        let mut values = lifetimes(program, &lens, &runs);
+        values.push(Lifetime { len: scratch, first: 0, last: compiled.steps.len() });
+        Ok(Layout { shapes, steps, runs, values })
+    }
+}
+
+impl Arena {
+    pub(crate) fn new(
+        program: &Program,
+        size: [usize; 3],
+        pool: &Arc<Pool>,
+        memory: MemoryUse,
+    ) -> Result<Arena, Error> {
+        let compiled = &program.compiled;
+        let Layout { shapes, steps, runs, values } = Layout::new(program, size, pool.threads(), memory)?;
+        let shape = |value: ValueId| shapes[compiled.values[value].node];
+        let outputs = compiled.outputs.iter().map(|(name, value)| (name.clone(), *value, shape(*value)));
+        let [n, h, w] = size;
         Ok(Arena {
             input: compiled.input,
-            input_shape: shapes[compiled.values[compiled.input].node],
+            input_shape: shape(compiled.input),
             outputs: outputs.collect(),
             memory: Memory::new(&values).map_err(|bytes| Error::Memory { n, h, w, bytes })?,
-            scratch: lens.len(),
+            scratch: values.len() - 1,
             steps,
+            runs,
             pool: pool.clone(),
             identity: program.identity.clone(),
         })
+    }
+
+    /// Bytes that such an arena takes.
+    pub(crate) fn bytes_for(
+        program: &Program,
+        size: [usize; 3],
+        threads: usize,
+        memory: MemoryUse,
+    ) -> Result<usize, Error> {
+        Ok(Memory::bytes_for(&Layout::new(program, size, threads, memory)?.values))
     }
 
     /// Where the input goes, in the order of axes that the program was compiled for. Runs leave it as it is.
@@ -104,6 +177,22 @@ impl Arena {
     pub fn bytes(&self) -> usize {
         self.memory.bytes()
     }
+}
+
+/// All steps, blocks in slices where `memory` or speed ask for it.
+fn runs(program: &Program, sizes: &[StepSizes], threads: usize, memory: MemoryUse) -> Arc<[Run]> {
+    let compiled = &program.compiled;
+    let caches = Caches::detect();
+    let wanted = |block: &Block| memory == MemoryUse::Low || block.is_faster(sizes, threads, caches);
+    let mut blocks = slices::blocks(compiled).into_iter().filter(wanted).peekable();
+    let mut runs = Vec::with_capacity(compiled.steps.len());
+    let mut step = 0;
+    while step < compiled.steps.len() {
+        let run = blocks.next_if(|block| block.first == step).map_or(Run::Step(step), Run::Slices);
+        step = run.last() + 1;
+        runs.push(run);
+    }
+    runs.into()
 }
 
 /// The window of a step between two shapes.
@@ -147,18 +236,22 @@ fn value_len(program: &Program, value: &Value, shapes: &Shapes) -> usize {
 }
 
 /// The input is alive all the time, so that a run can be repeated; outputs are until the end.
-fn lifetimes(program: &Program, lens: &[usize]) -> Vec<Lifetime> {
+fn lifetimes(program: &Program, lens: &[usize], runs: &[Run]) -> Vec<Lifetime> {
     let compiled = &program.compiled;
     let end = compiled.steps.len();
     let mut all: Vec<Lifetime> = lens.iter().map(|&len| Lifetime { len, first: end, last: 0 }).collect();
     (all[compiled.input].first, all[compiled.input].last) = (0, end);
-    for (i, step) in compiled.steps.iter().enumerate() {
-        for value in [Some(step.output), step.sums].into_iter().flatten() {
-            all[value].first = i;
-            all[value].last = all[value].last.max(i);
-        }
-        for &value in step.inputs.iter().chain(&step.residual).chain(&step.gate) {
-            all[value].last = all[value].last.max(i);
+    for run in runs {
+        // Steps that run as one read and write at the same time.
+        let at = run.last();
+        for step in &compiled.steps[run.first()..=at] {
+            for value in [Some(step.output), step.sums].into_iter().flatten() {
+                all[value].first = at;
+                all[value].last = all[value].last.max(at);
+            }
+            for &value in step.inputs.iter().chain(&step.residual).chain(&step.gate) {
+                all[value].last = all[value].last.max(at);
+            }
         }
     }
     for (_, value) in &compiled.outputs {

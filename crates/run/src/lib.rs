@@ -15,6 +15,7 @@ pub mod preprocess;
 pub mod program;
 pub mod reference;
 pub mod resize;
+mod slices;
 
 pub use arena::{Arena, window_geometry};
 pub use classifier::{Classifier, ClassifierOptions, Prediction};
@@ -24,3 +25,4 @@ pub use image::Image;
 pub use labels::Labels;
 pub use preprocess::preprocess;
 pub use program::{Options, Program};
+pub use slices::MemoryUse;

@@ -1,5 +1,6 @@
 //! Latencies, memory and where the time goes.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use mobilenet_kernels::peak;
@@ -7,7 +8,7 @@ use mobilenet_net::Error;
 use mobilenet_net::count::Summary;
 
 use crate::arena::Arena;
-use crate::program::Program;
+use crate::program::{Program, StepInfo};
 
 /// Runs before anything is timed.
 const WARM_UP_RUNS: usize = 3;
@@ -192,22 +193,30 @@ pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Pro
     let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); infos.len()];
     let mut bytes = vec![0u64; infos.len()];
     let start = Instant::now();
-    while rounds[0].is_empty() || start.elapsed() < Duration::from_secs_f64(seconds / 2.0) {
+    let mut ran: Vec<Range<usize>> = Vec::new();
+    while ran.is_empty() || start.elapsed() < Duration::from_secs_f64(seconds / 2.0) {
         let mut last = Instant::now();
+        ran.clear();
         program.run_observed(arena, |observed| {
-            rounds[observed.step].push(last.elapsed().as_secs_f64() * 1e6);
-            bytes[observed.step] = observed.bytes as u64;
+            let first = observed.steps.start;
+            rounds[first].push(last.elapsed().as_secs_f64() * 1e6);
+            bytes[first] = observed.bytes as u64;
+            ran.push(observed.steps);
             last = Instant::now();
         });
     }
-    let steps = infos.into_iter().enumerate().map(|(i, info)| {
-        let layer = counts.layers.iter().find(|l| l.name == info.name);
+    let steps = ran.into_iter().map(|steps| {
+        let first = steps.start;
+        let layers = || infos[steps.clone()].iter().filter_map(|i| counts.layers.iter().find(|l| l.name == i.name));
+        let StepInfo { name, kernel } = &infos[first];
+        let is_one = steps.len() == 1;
         StepTime {
-            microseconds: median(&rounds[i]),
-            multiply_adds: layer.map_or(0, |l| l.multiply_adds * shape.n as u64),
-            bytes: bytes[i] + layer.map_or(0, |l| l.weights * size_of::<f32>() as u64),
-            name: info.name,
-            kernel: info.kernel,
+            microseconds: median(&rounds[first]),
+            multiply_adds: layers().map(|l| l.multiply_adds * shape.n as u64).sum(),
+            bytes: bytes[first] + layers().map(|l| l.weights * size_of::<f32>() as u64).sum::<u64>(),
+            // Steps that run as one are a block's.
+            name: if is_one { name } else { name.split('.').next().unwrap_or(name) }.to_owned(),
+            kernel: if is_one { kernel } else { "slices" },
         }
     });
     Ok(Profile {

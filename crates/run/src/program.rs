@@ -1,17 +1,21 @@
 //! A compiled network: packed weights and a list of steps. Running it allocates nothing and cannot fail on shapes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use mobilenet_kernels::layout::{Order, from_blocked, to_blocked};
 use mobilenet_kernels::prologue::Prologue;
-use mobilenet_kernels::{Isa, Pool, dense, depthwise, elementwise, layout, pointwise, pool2d, resize};
+use mobilenet_kernels::{
+    Isa, Pool, dense, depthwise, elementwise, inverted_residual, layout, pointwise, pool2d, resize,
+};
 use mobilenet_net::error::Error;
 use mobilenet_net::graph::{Graph, Shape};
 use mobilenet_net::tensor::Params;
 
-use crate::arena::{Arena, StepSizes};
+use crate::arena::{Arena, Run, StepSizes};
 use crate::compile::{Compiled, Kernel, Step, compile};
 use crate::memory::Memory;
+use crate::slices::{Block, MemoryUse};
 
 /// What a program is compiled for.
 #[derive(Clone, Debug)]
@@ -62,8 +66,8 @@ pub struct Program {
 
 /// What a step did, for those who watch.
 pub struct Observed<'a> {
-    /// Its place in [`Program::steps`].
-    pub step: usize,
+    /// Its place in [`Program::steps`], or the places of all that ran as one.
+    pub steps: Range<usize>,
     /// Its result; blocked, but for conversions to plain order.
     pub output: &'a [f32],
     /// The result's shape.
@@ -99,7 +103,30 @@ impl Program {
     /// # Errors
     /// [`Error::Size`] where the network cannot take that size, [`Error::Memory`] where the system has no memory for it.
     pub fn arena(&self, n: usize, h: usize, w: usize, pool: &Arc<Pool>) -> Result<Arena, Error> {
-        Arena::new(self, n, h, w, pool)
+        self.arena_with(n, h, w, pool, MemoryUse::default())
+    }
+
+    /// As [`Program::arena`], with a choice of what memory is for. Every choice gives the same bits.
+    ///
+    /// # Errors
+    /// As [`Program::arena`].
+    pub fn arena_with(
+        &self,
+        n: usize,
+        h: usize,
+        w: usize,
+        pool: &Arc<Pool>,
+        memory: MemoryUse,
+    ) -> Result<Arena, Error> {
+        Arena::new(self, [n, h, w], pool, memory)
+    }
+
+    /// Bytes that an arena would take; nothing is allocated.
+    ///
+    /// # Errors
+    /// [`Error::Size`] where the network cannot take that size.
+    pub fn arena_bytes(&self, size: [usize; 3], threads: usize, memory: MemoryUse) -> Result<usize, Error> {
+        Arena::bytes_for(self, size, threads, memory)
     }
 
     /// The instruction set that it was compiled for.
@@ -124,9 +151,8 @@ impl Program {
     /// Where `arena` is another program's.
     pub fn run(&self, arena: &mut Arena) {
         self.check(arena);
-        let sizes = arena.steps.clone();
-        for (step, sizes) in self.compiled.steps.iter().zip(&*sizes) {
-            self.step(step, sizes, arena);
+        for &run in &*arena.runs.clone() {
+            self.run_one(run, arena);
         }
     }
 
@@ -136,20 +162,43 @@ impl Program {
     /// Where `arena` is another program's.
     pub fn run_observed(&self, arena: &mut Arena, mut observe: impl FnMut(Observed)) {
         self.check(arena);
-        let sizes = arena.steps.clone();
-        for (i, (step, sizes)) in self.compiled.steps.iter().zip(&*sizes).enumerate() {
-            self.step(step, sizes, arena);
+        for &run in &*arena.runs.clone() {
+            self.run_one(run, arena);
+            let [first, step] = [run.first(), run.last()].map(|step| &self.compiled.steps[step]);
             let is_blocked = !matches!(step.kernel, Kernel::ToPlain);
             let bytes =
-                step.inputs.iter().chain(&step.residual).map(|v| size_of_val(arena.memory.read(*v))).sum::<usize>();
+                first.inputs.iter().chain(&step.residual).map(|v| size_of_val(arena.memory.read(*v))).sum::<usize>();
             let output = arena.memory.read(step.output);
             let bytes = bytes + size_of_val(output);
-            observe(Observed { step: i, output, shape: sizes.output, is_blocked, bytes });
+            let (steps, shape) = (run.first()..run.last() + 1, arena.steps[run.last()].output);
+            observe(Observed { steps, output, shape, is_blocked, bytes });
         }
     }
 
     fn check(&self, arena: &Arena) {
         assert!(Arc::ptr_eq(&self.identity, &arena.identity), "the arena belongs to another program");
+    }
+
+    fn run_one(&self, run: Run, arena: &mut Arena) {
+        match run {
+            Run::Step(step) => {
+                let sizes = arena.steps[step];
+                self.step(&self.compiled.steps[step], &sizes, arena);
+            }
+            Run::Slices(block) => self.slices(block, arena),
+        }
+    }
+
+    fn slices(&self, block: Block, arena: &mut Arena) {
+        let Arena { memory, pool, scratch, steps: sizes, .. } = arena;
+        let steps = &self.compiled.steps;
+        let (first, last) = (&steps[block.first], &steps[block.project]);
+        let ([y, scratch], [x, residual]) =
+            memory.parts([Some(last.output), Some(*scratch)], [Some(first.inputs[0]), last.residual]);
+        let residual: Option<&[f32]> = last.residual.map(|_| residual);
+        let StepSizes { input, geometry, .. } = sizes[block.depthwise];
+        let call = inverted_residual::Call { images: input.n, geometry, x, y, residual, scratch };
+        block.layers(steps).run(pool, call);
     }
 
     fn step(&self, step: &Step, sizes: &StepSizes, arena: &mut Arena) {

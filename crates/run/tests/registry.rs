@@ -10,7 +10,7 @@ use mobilenet_net::graph::{Graph, Padding, Role};
 use mobilenet_net::init;
 use mobilenet_net::tensor::{Params, Tensor};
 use mobilenet_run::program::Options;
-use mobilenet_run::{Program, reference};
+use mobilenet_run::{MemoryUse, Program, reference};
 use mobilenet_testing::difference;
 
 /// Values in −1 … 1.
@@ -83,16 +83,21 @@ fn every_network_equals_the_unfused_reference_on_every_instruction_set() {
             let want = reference::run(&graph, &params, &input, n, h, w).expect("reference results");
             for isa in Isa::available() {
                 let what = format!("{} width {} at {h}×{w} on {isa}", table.name, spec.width);
-                for outputs in [vec!["logits".to_string()], all_outputs(&graph)] {
+                let runs = [(vec!["logits".to_string()], MemoryUse::Low), (all_outputs(&graph), MemoryUse::Fast)];
+                for (outputs, memory) in runs {
                     let options = Options { isa, outputs: outputs.clone(), ..Options::default() };
                     let program = Program::compile(&graph, params.clone(), &options).expect(&what);
-                    let mut arena = program.arena(n, h, w, &Arc::new(Pool::new(2))).expect(&what);
+                    let mut arena = program.arena_with(n, h, w, &Arc::new(Pool::new(2)), memory).expect(&what);
                     arena.input_mut().copy_from_slice(&input);
                     let steps = program.steps();
                     program.run_observed(&mut arena, |o| {
                         let dims = Dims { n: o.shape.n, c: o.shape.c, h: o.shape.h, w: o.shape.w };
                         let is_clean = !o.is_blocked || padding_is_zero(o.output, dims);
-                        assert!(is_clean, "{what}: {} leaves values beyond the last channel", steps[o.step].name);
+                        assert!(
+                            is_clean,
+                            "{what}: {} leaves values beyond the last channel",
+                            steps[o.steps.start].name
+                        );
                     });
                     for name in &outputs {
                         let node = graph.find(name).expect("a known output");
@@ -106,8 +111,8 @@ fn every_network_equals_the_unfused_reference_on_every_instruction_set() {
 }
 
 /// The bits of all outputs of three runs, which must be equal.
-fn bits(program: &Program, input: &[f32], [n, h, w]: [usize; 3], threads: usize) -> Vec<Vec<u32>> {
-    let mut arena = program.arena(n, h, w, &Arc::new(Pool::new(threads))).unwrap();
+fn bits(program: &Program, input: &[f32], [n, h, w]: [usize; 3], threads: usize, memory: MemoryUse) -> Vec<Vec<u32>> {
+    let mut arena = program.arena_with(n, h, w, &Arc::new(Pool::new(threads)), memory).unwrap();
     arena.input_mut().copy_from_slice(input);
     let once = || {
         program.run(&mut arena);
@@ -120,7 +125,7 @@ fn bits(program: &Program, input: &[f32], [n, h, w]: [usize; 3], threads: usize)
 }
 
 #[test]
-fn every_number_of_threads_gives_the_same_bits() {
+fn every_number_of_threads_and_use_of_memory_gives_the_same_bits() {
     let mut random = Random(5);
     for model in arch::models() {
         let spec = Spec { width: 0.5, classes: 9, ..Spec::default() };
@@ -132,10 +137,13 @@ fn every_number_of_threads_gives_the_same_bits() {
             let program = Program::compile(&graph, params.clone(), &options).unwrap();
             for [n, h, w] in [[1, 96, 96], [2, 65, 129]] {
                 let input = random.values(n * 3 * h * w, 1.0, 0.0);
-                let alone = bits(&program, &input, [n, h, w], 1);
-                for threads in [2, 3, 7] {
-                    let together = bits(&program, &input, [n, h, w], threads);
-                    assert!(together == alone, "{} at {h}×{w} on {isa}: {threads} threads give other bits", model.name);
+                let of = |threads, memory| bits(&program, &input, [n, h, w], threads, memory);
+                let alone = of(1, MemoryUse::Fast);
+                for (threads, memory) in
+                    [1, 2, 3, 7].into_iter().zip([MemoryUse::Low, MemoryUse::Fast].into_iter().cycle())
+                {
+                    let what = format!("{} at {h}×{w} on {isa}: {threads} threads, {memory:?}", model.name);
+                    assert!(of(threads, memory) == alone, "{what} gives other bits");
                 }
             }
         }
@@ -149,7 +157,7 @@ fn a_program_serves_many_threads_with_an_arena_each() {
     let params = random_params(&graph, &mut random);
     let program = Program::compile(&graph, params, &Options::default()).unwrap();
     let input = random.values(3 * 96 * 96, 1.0, 0.0);
-    let run = |threads| bits(&program, &input, [1, 96, 96], threads);
+    let run = |threads| bits(&program, &input, [1, 96, 96], threads, MemoryUse::Fast);
     let alone = run(1);
     std::thread::scope(|s| {
         let run = &run;
@@ -158,6 +166,22 @@ fn a_program_serves_many_threads_with_an_arena_each() {
             assert!(other.join().unwrap() == alone, "bits differ between threads");
         }
     });
+}
+
+#[test]
+fn slices_halve_the_memory_of_v2() {
+    let graph = arch::find("mobilenet_v2").unwrap().graph(&Spec::default()).unwrap();
+    let program = Program::compile(&graph, init::random(&graph, 1), &Options::default()).unwrap();
+    let bytes = |size, memory| program.arena_bytes(size, 1, memory).unwrap();
+    // Large enough that even an L2 cache of 2 MB changes nothing; with a large one, what is fast may be small, too.
+    for size in [[1, 224, 224], [4, 224, 224]] {
+        let low = bytes(size, MemoryUse::Low);
+        assert!(low <= bytes(size, MemoryUse::Fast));
+        // The stem's output, the input and the first block's output are all that remains, beside a slice.
+        let plain = size.iter().product::<usize>() * size_of::<f32>() * 3;
+        let largest = size[0] * 112 * 112 * (32 + 16) * size_of::<f32>();
+        assert!(low < plain + largest + (1 << 20), "{low} bytes for {size:?}");
+    }
 }
 
 #[test]

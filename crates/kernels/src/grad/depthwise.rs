@@ -103,7 +103,7 @@ pub fn back(isa: Isa, pool: &Pool, call: Call) {
                 let add = add.map_or(std::ptr::null(), |a| a[plane * x_len..].as_ptr());
                 let out = dx.at(plane * x_len);
                 if geometry.stride == [1; 2] {
-                    layer.plane(geometry.transposed(), block, dy, out, add);
+                    layer.rows_of_plane(geometry.transposed(), 0..input.h, block, dy, out, add);
                 } else {
                     let weights = layer.weights(block);
                     (tier.depthwise_gradient)(&Task { x: std::ptr::null(), weights, add, out, ..task });

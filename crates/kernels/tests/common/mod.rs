@@ -1,5 +1,7 @@
 //! What the kernels' tests share: random values, shapes and windows, and the comparison with the reference.
 
+#![allow(dead_code, reason = "no test file uses all of it")]
+
 use mobilenet_kernels::layout::{Dims, Order, from_blocked, padding_is_zero, to_blocked};
 use mobilenet_kernels::{Activation, Geometry, Isa};
 use proptest::prelude::*;
