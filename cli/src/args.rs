@@ -9,7 +9,7 @@ use mobilenet::arch::{self, Spec, Table, WidthRule};
 use mobilenet::kernels::cpu;
 use mobilenet::net::graph::{Activation, Padding};
 use mobilenet::net::{Loaded, Overrides, Recognised};
-use mobilenet::train::MemoryUse;
+use mobilenet::run::MemoryUse;
 use mobilenet::{Graph, Isa, Params, Pool, init};
 
 use crate::failure::Failure;
@@ -194,15 +194,6 @@ pub enum MemoryArg {
     Fast,
     /// As little as possible: expanded tensors never exist as a whole, or, in training, are computed anew
     Low,
-}
-
-impl From<MemoryArg> for mobilenet::run::MemoryUse {
-    fn from(arg: MemoryArg) -> mobilenet::run::MemoryUse {
-        match arg {
-            MemoryArg::Fast => mobilenet::run::MemoryUse::Fast,
-            MemoryArg::Low => mobilenet::run::MemoryUse::Low,
-        }
-    }
 }
 
 impl From<MemoryArg> for MemoryUse {

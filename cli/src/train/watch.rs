@@ -62,25 +62,28 @@ impl Watch<'_> {
                 );
                 if self.json { print::json(event) } else { Ok(()) }
             }
-            Event::Step { epoch, loss, images_per_second, seconds_left, .. } => {
+            Event::Step { epoch, loss, top1, images_per_second, seconds_left, .. } => {
                 self.steps += 1;
                 self.bar.set_position((epoch / self.epochs * 10_000.0) as u64);
                 let left = HumanDuration(Duration::from_secs_f64(seconds_left.max(0.0)));
                 self.bar.set_message(format!(
-                    "epoch {epoch:.1} of {}  loss {loss:.3}{}  {images_per_second:.0} images/s  {left} left",
-                    self.epochs, self.figures
+                    "epoch {epoch:.1} of {}  loss {loss:.3}  top-1 {:.1} %{}  {images_per_second:.0} images/s  {left} left",
+                    self.epochs,
+                    100.0 * top1,
+                    self.figures
                 ));
                 if self.steps % LOG_EVERY == 1 {
                     self.write(event);
                 }
                 Ok(())
             }
-            Event::Epoch { epoch, training_loss, validation, seconds } => {
+            Event::Epoch { epoch, training_loss, training_top1, validation, seconds } => {
                 self.write(event);
                 let loss = training_loss.map_or(String::new(), |loss| format!("  training loss {loss:.3}"));
+                let top1 = training_top1.map_or(String::new(), |top1| format!(", top-1 {:.1} %", 100.0 * top1));
                 let figures = validation.map_or(String::new(), |figures| format!("  {figures}"));
                 self.figures = validation.map_or(String::new(), |figures| format!("  validation {figures}"));
-                let line = format!("epoch {epoch}{loss}{figures}  {seconds:.0} s in all");
+                let line = format!("epoch {epoch}{loss}{top1}{figures}  {seconds:.0} s in all");
                 if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }
             }
         };

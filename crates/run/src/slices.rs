@@ -14,14 +14,25 @@ use crate::arena::StepSizes;
 use crate::compile::{Compiled, Kernel, Step};
 use crate::memory::ValueId;
 
-/// What of the memory to spare.
+/// What memory is for. Both give the same bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemoryUse {
-    /// What is fastest.
+    /// Speed: blocks run in slices where that is faster; training keeps every layer's output.
     #[default]
     Fast,
-    /// Blocks run in slices wherever they can.
+    /// As little as possible: blocks run in slices wherever they can; training keeps thin tensors and computes expanded
+    /// ones anew (arXiv 1604.06174).
     Low,
+}
+
+impl MemoryUse {
+    /// As in recipes and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            MemoryUse::Fast => "fast",
+            MemoryUse::Low => "low",
+        }
+    }
 }
 
 /// The steps of a block: places in the program's list.

@@ -11,11 +11,10 @@ mod back;
 use mobilenet_kernels::Activation;
 use mobilenet_kernels::norm::MOMENTS;
 use mobilenet_net::graph::{Graph, NodeId, Op, Role};
-use mobilenet_run::kernel_activation;
+use mobilenet_run::{MemoryUse, kernel_activation};
 use mobilenet_run::memory::ValueId;
 
 use crate::error::Error;
-use crate::program::MemoryUse;
 use crate::steps::{Layer, LayerId, Norm, Size, Step, Steps, View};
 
 type UnitId = usize;
@@ -284,18 +283,20 @@ impl Differentiator<'_> {
         matches!(self.graph[self.steps.layers[layer].node].op, Op::Convolution { .. })
     }
 
-    /// A unit stays one while a single node reads it, or pooling and excitation together do.
+    /// A unit stays one while a single node reads it, or pooling and excitation together do. One with a gate is not
+    /// pooled: a unit has the gradient of one reader, and what pooling spreads.
     fn settled(&mut self, id: NodeId, operand: Operand) -> Operand {
         let Operand::Unit(unit) = operand else { return operand };
-        let is_squeezed = self.readers[id.0].iter().all(|r| match self.graph[*r].op {
-            Op::GlobalAveragePool => true,
-            Op::Excite => self.graph[*r].inputs[0] == id,
+        let is_pool = |reader: NodeId| self.graph[reader].op == Op::GlobalAveragePool;
+        let is_excite = |reader: NodeId| self.graph[reader].op == Op::Excite && self.graph[reader].inputs[0] == id;
+        let has_gate = self.units[unit].view.gate.is_some();
+        let stays = match self.readers[id.0][..] {
+            [] => true,
+            [only] => !(has_gate && is_pool(only)),
+            [a, b] => !has_gate && (is_pool(a) && is_excite(b) || is_excite(a) && is_pool(b)),
             _ => false,
-        });
-        if self.readers[id.0].len() <= 1 || is_squeezed {
-            return operand;
-        }
-        Operand::Tensor(self.write_out(unit, id, None))
+        };
+        if stays { operand } else { Operand::Tensor(self.write_out(unit, id, None)) }
     }
 
     fn view(&self, operand: Operand) -> View {

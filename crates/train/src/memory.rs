@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use mobilenet_net::{Graph, Params};
+use mobilenet_run::MemoryUse;
 use mobilenet_run::measure::proc_bytes;
 
 use crate::error::Error;
-use crate::program::{MemoryUse, TrainOptions, TrainProgram};
+use crate::program::{TrainOptions, TrainProgram};
 use crate::recipe::{MemoryChoice, Recipe};
 use crate::trainer::Machine;
 

@@ -10,6 +10,15 @@ use crate::loss::{CrossEntropy, Targets, balanced_weights, binary_cross_entropy}
 use crate::recipe::{ClassWeights, LossKind, Recipe};
 use crate::teacher::Teacher;
 
+/// What a batch's logits are worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Mean over the photos.
+    pub loss: f64,
+    /// Photos whose largest logit is one of their labels; of mixed photos, the larger part's.
+    pub right: usize,
+}
+
 /// A recipe's loss for data of some classes.
 pub(crate) struct Objective {
     classes: usize,
@@ -48,8 +57,16 @@ impl Objective {
         })
     }
 
-    /// The mean loss; `gradient` receives its derivatives by the logits. Allocates nothing once a batch as large was seen.
-    pub fn run(&mut self, batch: &Batch, logits: &[f32], gradient: &mut [f32], pool: &Arc<Pool>) -> Result<f64, Error> {
+    /// A batch's outcome; `gradient` receives the loss's derivatives by the logits. Allocates nothing once a batch as large
+    /// was seen.
+    pub fn run(
+        &mut self,
+        batch: &Batch,
+        logits: &[f32],
+        gradient: &mut [f32],
+        pool: &Arc<Pool>,
+    ) -> Result<Outcome, Error> {
+        let right = right(batch, logits, self.classes);
         let loss = match self.kind {
             LossKind::CrossEntropy => {
                 self.cross_entropy.run(logits, self.classes, self.buffers.targets(batch), gradient)
@@ -60,11 +77,22 @@ impl Objective {
                 binary_cross_entropy(logits, self.classes, targets, weights.as_deref(), gradient)
             }
         };
-        let Some(teacher) = &mut self.teacher else { return Ok(loss) };
+        let Some(teacher) = &mut self.teacher else { return Ok(Outcome { loss, right }) };
         let distillation = teacher.distillation;
         let word = teacher.logits(batch, pool)?;
-        Ok(distillation.mix(logits, word, self.classes, loss, gradient))
+        Ok(Outcome { loss: distillation.mix(logits, word, self.classes, loss, gradient), right })
     }
+}
+
+/// [`Outcome::right`].
+fn right(batch: &Batch, logits: &[f32], classes: usize) -> usize {
+    let is_right = |(photo, logits): &(usize, &[f32])| {
+        let others = batch.mixed.as_ref().filter(|mixed| mixed.shares[*photo] < 0.5).map(|mixed| &mixed.others);
+        let labels = others.unwrap_or(&batch.targets)[*photo].labels();
+        let largest = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        largest.is_some_and(|(class, _)| labels.contains(&(class as u32)))
+    };
+    logits.chunks_exact(classes).enumerate().filter(is_right).count()
 }
 
 impl Buffers {
@@ -139,8 +167,8 @@ mod tests {
         let mut objective = Objective { classes: 4, kind, cross_entropy, teacher: None, buffers };
         let batch = Batch { targets, mixed, ..Batch::default() };
         let mut gradient = [f32::NAN; 12];
-        let loss = objective.run(&batch, &X, &mut gradient, &Arc::new(Pool::new(1))).unwrap();
-        (loss, *gradient.first_chunk().unwrap())
+        let outcome = objective.run(&batch, &X, &mut gradient, &Arc::new(Pool::new(1))).unwrap();
+        (outcome.loss, *gradient.first_chunk().unwrap())
     }
 
     #[track_caller]
@@ -169,6 +197,16 @@ mod tests {
         let mixed = Mixed { others: classes([1, 3, 0]), shares: vec![0.7; 3] };
         let right = [0.0063382187, -0.014649759, 0.049788281, 0.077297844, 0.039583333, 0.044764712];
         check(binary(classes([0, 3, 1]), Some(mixed), None), 1.02660108, right);
+    }
+
+    #[test]
+    fn the_largest_logit_is_right_where_it_is_a_label_of_the_larger_part() {
+        let mut batch = Batch { targets: classes([3, 3, 1]), ..Batch::default() };
+        assert_eq!(right(&batch, &X, 4), 3);
+        batch.targets[1] = Target::Labels([0, 2].into());
+        assert_eq!(right(&batch, &X, 4), 2);
+        batch.mixed = Some(Mixed { others: classes([0, 3, 0]), shares: vec![0.9, 0.4, 0.4] });
+        assert_eq!(right(&batch, &X, 4), 2);
     }
 
     #[test]

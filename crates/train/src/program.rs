@@ -6,7 +6,7 @@ use mobilenet_kernels::layout::Order;
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::graph::{Graph, NodeId, Parameter};
 use mobilenet_net::tensor::{Params, Tensor};
-use serde::Serialize;
+use mobilenet_run::MemoryUse;
 
 use crate::arena::TrainArena;
 use crate::differentiate::differentiate;
@@ -24,17 +24,6 @@ pub struct TrainOptions {
     pub order: Order,
     /// What is kept for the way back.
     pub memory: MemoryUse,
-}
-
-/// What is kept of the forward pass for the way back. Both give the same bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MemoryUse {
-    /// Every layer's output.
-    #[default]
-    Fast,
-    /// Thin tensors; expanded ones are computed anew (arXiv 1604.06174).
-    Low,
 }
 
 impl Default for TrainOptions {

@@ -32,7 +32,7 @@ use crate::evaluate::{self, Evaluation};
 use crate::folded::{is_folded, unfold};
 use crate::memory;
 use crate::model_file;
-use crate::objective::{Objective, expect_one_label};
+use crate::objective::{Objective, Outcome, expect_one_label};
 use crate::optim::{Optimizer, named};
 use crate::program::{Forward, Statistics, TrainProgram};
 use crate::recipe::{BnStatistics, LossKind, Recipe};
@@ -64,6 +64,8 @@ pub enum Event {
         epoch: f64,
         /// Mean loss of the step's photos.
         loss: f64,
+        /// Share of them whose largest logit is their label.
+        top1: f64,
         /// The learning rate.
         lr: f64,
         /// Since this run began.
@@ -77,6 +79,8 @@ pub enum Event {
         epoch: f64,
         /// Mean over the epoch's steps in this run; none where it had no step left.
         training_loss: Option<f64>,
+        /// Share of those steps' photos, as training shows them, whose largest logit is their label.
+        training_top1: Option<f64>,
         /// On the validation photos, where there are any.
         validation: Option<Evaluation>,
         /// Seconds of this run.
@@ -154,6 +158,8 @@ struct Made {
     /// Mean over its photos.
     loss: f64,
     photos: usize,
+    /// Those whose largest logit is their label.
+    right: usize,
 }
 
 impl Trainer {
@@ -277,16 +283,16 @@ impl Trainer {
         while self.position.steps_of(steps) < end || self.position.lacks_evaluation {
             let (done, step) = (self.position.steps_of(steps), self.position.step_in_epoch);
             let is_due = self.position.lacks_evaluation && (done >= end || step == 0 || step >= steps);
-            let mut training_loss = None;
+            let (mut training_loss, mut training_top1) = (None, None);
             if !is_due {
                 match self.steps([steps, end], &mut clock, watch)? {
-                    ControlFlow::Continue(loss) => training_loss = loss,
+                    ControlFlow::Continue(means) => (training_loss, training_top1) = means.unzip(),
                     ControlFlow::Break(()) => return Ok(Ended::Stopped),
                 }
             }
             let (validation, seconds) = (self.finish_epoch([steps, end])?, clock.begin.elapsed().as_secs_f64());
             let epoch = self.position.steps_of(steps) as f64 / steps as f64;
-            let event = Event::Epoch { epoch, training_loss, validation, seconds };
+            let event = Event::Epoch { epoch, training_loss, training_top1, validation, seconds };
             if watch(&event) == Control::Stop {
                 return Ok(Ended::Stopped);
             }
@@ -294,30 +300,33 @@ impl Trainer {
         Ok(Ended::Done)
     }
 
-    /// The steps that are left of an epoch, or up to the run's last one. Their mean loss, where there are any; a break
-    /// where `watch` said to stop.
+    /// The steps that are left of an epoch, or up to the run's last one. Their mean loss and top-1, where there
+    /// are any; a break where `watch` said to stop.
     fn steps(
         &mut self,
         [steps, end]: [u64; 2],
         clock: &mut Clock,
         watch: &mut dyn FnMut(&Event) -> Control,
-    ) -> Result<ControlFlow<(), Option<f64>>, Error> {
+    ) -> Result<ControlFlow<(), Option<(f64, f64)>>, Error> {
         let epoch = self.position.epoch;
         self.loader.set_options(self.recipe.training_photos(epoch));
         let done = self.position.step_in_epoch as usize * self.recipe.accumulate;
         let mut batches = self.loader.epoch(epoch, done);
-        let mut losses = (0.0, 0usize);
+        let (mut losses, mut count) = (0.0, 0usize);
+        let (mut photos_right, mut photos_seen) = (0, 0);
         while self.position.steps_of(steps) < end && self.position.step_in_epoch < steps {
             let at = epoch as f64 + self.position.step_in_epoch as f64 / steps as f64;
             let lr = self.recipe.schedule().rate(at, self.recipe.epochs);
-            let Some(Made { loss, photos }) = self.step(&mut batches, lr as f32)? else { break };
-            losses = (losses.0 + loss, losses.1 + 1);
+            let Some(Made { loss, photos, right }) = self.step(&mut batches, lr as f32)? else { break };
+            (losses, count) = (losses + loss, count + 1);
+            (photos_right, photos_seen) = (photos_right + right, photos_seen + photos);
             clock.images += photos;
             let images_per_second = clock.images as f64 / clock.begin.elapsed().as_secs_f64();
             let left = (end - self.position.steps_of(steps)) as f64;
             let photos_left = left * self.recipe.batch as f64 * self.recipe.accumulate as f64;
             let seconds_left = photos_left / images_per_second;
-            if watch(&Event::Step { epoch: at, loss, lr, images_per_second, seconds_left }) == Control::Stop {
+            let top1 = right as f64 / photos as f64;
+            if watch(&Event::Step { epoch: at, loss, top1, lr, images_per_second, seconds_left }) == Control::Stop {
                 self.save()?;
                 return Ok(ControlFlow::Break(()));
             }
@@ -325,7 +334,8 @@ impl Trainer {
                 self.save()?;
             }
         }
-        Ok(ControlFlow::Continue((losses.1 > 0).then(|| losses.0 / losses.1 as f64)))
+        let means = || (losses / count as f64, photos_right as f64 / photos_seen as f64);
+        Ok(ControlFlow::Continue((count > 0).then(means)))
     }
 
     /// What follows an epoch's last step: a checkpoint, and figures of the weights as they are then.
@@ -391,11 +401,12 @@ impl Trainer {
 
     /// A step by the next batches; `None` where there are none left.
     fn step(&mut self, batches: &mut Epoch, lr: f32) -> Result<Option<Made>, Error> {
-        let mut made = Made { loss: 0.0, photos: 0 };
+        let mut made = Made { loss: 0.0, photos: 0, right: 0 };
         for batch in batches.take(self.recipe.accumulate) {
             let batch = batch?;
-            let loss = self.learn(&batch)?;
+            let Outcome { loss, right } = self.learn(&batch)?;
             made.photos += batch.len();
+            made.right += right;
             made.loss += (loss - made.loss) * batch.len() as f64 / made.photos as f64;
             self.loader.recycle(batch);
         }
@@ -406,12 +417,12 @@ impl Trainer {
         Ok(Some(made))
     }
 
-    /// Computes a batch's gradients for the next [`Trainer::update`], as one of at most `accumulate` batches. Returns the
-    /// batch's loss.
+    /// Computes a batch's gradients for the next [`Trainer::update`], as one of at most `accumulate` batches. Returns what
+    /// the batch's logits were worth.
     ///
     /// # Errors
     /// A size that the network cannot take; a loss that is no number.
-    pub fn learn(&mut self, batch: &Batch) -> Result<f64, Error> {
+    pub fn learn(&mut self, batch: &Batch) -> Result<Outcome, Error> {
         let n = batch.len();
         let [h, w] = batch.size;
         // An arena of another size gives its memory back first.
@@ -429,8 +440,8 @@ impl Trainer {
         self.program.forward(&mut arena, Forward { statistics, dropout });
 
         let (logits, gradient) = arena.result_and_gradient_mut();
-        let loss = self.objective.run(batch, logits, gradient, &self.machine.pool)?;
-        if !loss.is_finite() {
+        let outcome = self.objective.run(batch, logits, gradient, &self.machine.pool)?;
+        if !outcome.loss.is_finite() {
             return Err(self.not_a_number(self.runaway().unwrap_or_else(|| "the loss".into())));
         }
         self.program.backward(&mut arena);
@@ -439,7 +450,7 @@ impl Trainer {
         }
         self.learned += 1;
         self.arena = Some(([n, h, w], arena));
-        Ok(loss)
+        Ok(outcome)
     }
 
     /// Moves the weights by the gradients of the batches that were learned since the last update, every photo counting

@@ -321,6 +321,10 @@ fn squeeze_and_excite_with_every_gate() {
             check("squeeze and excite", excited);
             check("squeeze and excite, pointwise", || excited().pointwise(5, false).norm());
         }
+        check("a pooled excitation", || {
+            let excited = Net::new(3, 17).norm().squeeze_and_excite(8, gate);
+            excited.push(Op::GlobalAveragePool).push(Op::FullyConnected { out: 3 })
+        });
         check("squeeze and excite of a bare layer", || Net::new(3, 5).squeeze_and_excite(3, gate).pointwise(3, true));
     }
 }
@@ -340,6 +344,14 @@ fn shortcuts_pools_and_dropout() {
     });
     check("a pooled shortcut", || {
         bottleneck(Net::new(3, 5)).push(Op::GlobalAveragePool).push(Op::FullyConnected { out: 3 })
+    });
+    check("two pools of one map", || {
+        let net = Net::new(3, 17).norm().activate(Activation::HSwish);
+        let from = net.at;
+        let first = net.push(Op::GlobalAveragePool);
+        let pooled = first.at;
+        let second = Net { at: from, ..first }.push(Op::GlobalAveragePool);
+        second.join(Op::Add, pooled).push(Op::FullyConnected { out: 3 })
     });
     check("a sum with itself", || {
         let net = Net::new(3, 5).norm();

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use mobilenet_net::arch::Spec;
 use mobilenet_net::graph::Parameter;
 use mobilenet_net::{Graph, Params};
-use serde::Serialize;
+use mobilenet_run::MemoryUse;
+use serde::{Serialize, Serializer};
 
 use super::Trainer;
 use crate::checkpoint::Found;
 use crate::memory;
-use crate::program::MemoryUse;
 
 /// Weights to begin with.
 #[derive(Clone, Debug)]
@@ -102,6 +102,7 @@ pub struct Plan {
     /// Threads that compute.
     pub threads: usize,
     /// What is kept of the forward pass.
+    #[serde(serialize_with = "name")]
     pub memory: MemoryUse,
     /// Bytes of a step's tensors.
     pub memory_bytes: usize,
@@ -138,6 +139,10 @@ impl Trainer {
             weights: self.origin.clone(),
         }
     }
+}
+
+fn name<S: Serializer>(memory: &MemoryUse, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(memory.name())
 }
 
 /// Names of fresh tensors that are printed.
