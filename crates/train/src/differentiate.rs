@@ -11,8 +11,8 @@ mod back;
 use mobilenet_kernels::Activation;
 use mobilenet_kernels::norm::MOMENTS;
 use mobilenet_net::graph::{Graph, NodeId, Op, Role};
-use mobilenet_run::{MemoryUse, kernel_activation};
 use mobilenet_run::memory::ValueId;
+use mobilenet_run::{MemoryUse, kernel_activation};
 
 use crate::error::Error;
 use crate::steps::{Layer, LayerId, Norm, Size, Step, Steps, View};

@@ -3,19 +3,25 @@
 //! A plane (a block of an image) at a time, while it lies in the caches: the gradient of the raw output (through batch
 //! norm, activation and gate), the weights' gradient `∂w[tap]` = Σ over images and pixels of ∂y · x at that tap, the input's
 //! gradient, and the sums that the batch norm before the layer needs of that. At stride 1 the forward kernel with flipped
-//! weights gives the input's gradient; otherwise every output gradient is scattered over the inputs that it came from.
+//! weights gives the input's gradient; otherwise every input gathers it from the outputs that saw it. Large planes pass
+//! strip of rows by strip.
+
+use std::ops::Range;
 
 use crate::cpu::Isa;
 use crate::depthwise::Depthwise;
 use crate::isa::{Lanes, Tier};
 use crate::layout::{Dims, LANES, blocks, volume};
-use crate::norm::BACKWARD;
+use crate::norm::{BACKWARD, Way};
 use crate::pool::Pool;
 use crate::prologue::{Lanewise, Prologue};
 use crate::split::{Shared, for_each, piece, wanted};
 use crate::window::Geometry;
 
 use super::{Incoming, Outgoing};
+
+/// Bytes of a strip of rows, all its tensors together: a part of a small L2 cache.
+const STRIP_BYTES: usize = 256 << 10;
 
 /// What one call works on.
 pub struct Call<'a> {
@@ -84,35 +90,24 @@ pub fn back(isa: Isa, pool: &Pool, call: Call) {
         let dy = planes.at(slot * (x_len + y_len));
         for plane in piece(input.n * count, 1, tasks, task) {
             let (image, block) = (plane / count, plane % count);
-            let task = Task {
+            let plane = Plane {
+                tier,
                 geometry,
+                block,
                 x: x[plane * x_len..].as_ptr(),
                 prologue: (!prologue.is_identity()).then(|| prologue.at(image * count * LANES, block * LANES)),
-                plane: dy.wrapping_add(y_len),
+                incoming: incoming.way(output, image),
                 dy,
-                weights: std::ptr::null(),
-                add: std::ptr::null(),
-                out: shared.at(plane * taps * LANES),
+                seen: dy.wrapping_add(y_len),
+                dw: shared.at(plane * taps * LANES),
+                gradient: layer.zip(dx.map(|dx| dx.at(plane * x_len))),
+                add: add.map_or(std::ptr::null(), |a| a[plane * x_len..].as_ptr()),
+                outgoing: outgoing.as_ref().zip(dx).map(|(o, dx)| o.way(input, image, dx.at(image * count * x_len))),
+                sums: out_sums.map_or(std::ptr::null_mut(), |s| s.at(plane * BACKWARD * LANES)),
             };
             // SAFETY: the tier was handed out by detection; all pointers lie in buffers whose lengths were checked; each
             // plane writes its own sums and its own part of `dx`, and each slot its own scratch.
-            unsafe {
-                (tier.plane)(&incoming.way(output, image).task(block, 0, output.pixels(), dy, false));
-                (tier.depthwise_gradient)(&task);
-                let Some((layer, dx)) = layer.zip(dx) else { continue };
-                let add = add.map_or(std::ptr::null(), |a| a[plane * x_len..].as_ptr());
-                let out = dx.at(plane * x_len);
-                if geometry.stride == [1; 2] {
-                    layer.rows_of_plane(geometry.transposed(), 0..input.h, block, dy, out, add);
-                } else {
-                    let weights = layer.weights(block);
-                    (tier.depthwise_gradient)(&Task { x: std::ptr::null(), weights, add, out, ..task });
-                }
-                if let Some((outgoing, sums)) = outgoing.as_ref().zip(out_sums) {
-                    let way = outgoing.way(input, image, dx.at(image * count * x_len));
-                    (tier.plane)(&way.task(block, 0, input.pixels(), sums.at(plane * BACKWARD * LANES), false));
-                }
-            }
+            unsafe { plane.run() }
         }
     });
     for (c, row) in dw.chunks_exact_mut(taps).enumerate() {
@@ -123,40 +118,138 @@ pub fn back(isa: Isa, pool: &Pool, call: Call) {
     }
 }
 
-/// One plane: of the weights' gradient, or, where `x` is null, of the input's.
-#[derive(Clone, Copy)]
-pub(crate) struct Task {
+/// One plane, strip of rows by strip, so that each tensor passes through the caches once.
+struct Plane<'a> {
+    tier: &'static Tier,
     geometry: Geometry,
+    block: usize,
     x: *const f32,
     prologue: Option<Lanewise>,
-    /// Room for the plane behind the prologue.
-    plane: *mut f32,
-    dy: *const f32,
-    weights: *const f32,
-    /// Added to the input's gradient; null where nothing is.
+    incoming: Way,
+    /// Room for the plane of the output's gradient, and for the input's behind the prologue.
+    dy: *mut f32,
+    seen: *mut f32,
+    /// Sums of the weights' gradient.
+    dw: *mut f32,
+    /// The layer that gives the input's gradient, and where that goes.
+    gradient: Option<(&'a Depthwise, *mut f32)>,
+    /// Added to it; null where nothing is.
     add: *const f32,
+    outgoing: Option<Way>,
+    /// Of the outgoing way.
+    sums: *mut f32,
+}
+
+impl Plane<'_> {
+    /// Rows of output in a strip.
+    fn strip(&self) -> usize {
+        /// Tensors of the output's size that a strip touches, and of the input's.
+        const OUTPUTS: usize = 3;
+        const INPUTS: usize = 4;
+        let g = &self.geometry;
+        let values = (OUTPUTS * g.output[1] + INPUTS * g.stride[0] * g.input[1]) * LANES;
+        (STRIP_BYTES / (values * size_of::<f32>()).max(1)).max(1)
+    }
+
+    /// # Safety
+    /// The pointers cover the plane.
+    unsafe fn run(&self) {
+        let g = &self.geometry;
+        // Rows of the input that are filled, and those of its gradient that are done.
+        let (mut filled, mut done) = (0, 0);
+        for first in (0..g.output[0]).step_by(self.strip()) {
+            let rows = first..(first + self.strip()).min(g.output[0]);
+            let is_last = rows.end == g.output[0];
+            let end = g.start(0, rows.end - 1) + ((g.kernel[0] - 1) * g.dilation[0]) as isize + 1;
+            let seen = if is_last { g.input[0] } else { (end.max(0) as usize).clamp(filled, g.input[0]) };
+            // What later rows of the output do not see any more.
+            let complete = if is_last { g.input[0] } else { (g.start(0, rows.end).max(0) as usize).min(g.input[0]) };
+            // SAFETY: the caller's.
+            unsafe {
+                let (at, count) = (first * g.output[1], rows.len() * g.output[1]);
+                (self.tier.plane)(&self.incoming.task(self.block, at, count, self.dy.add(at * LANES), false));
+                self.weights(rows, filled..seen);
+                self.inputs(done..complete);
+            }
+            (filled, done) = (seen, complete);
+        }
+    }
+
+    /// What some rows of the output add to the weights' gradient; `fill` are the rows of the input that they see first.
+    unsafe fn weights(&self, rows: Range<usize>, fill: Range<usize>) {
+        let of = Of::Weights { x: self.x, prologue: self.prologue, fill, seen: self.seen };
+        // SAFETY: the caller's.
+        unsafe {
+            (self.tier.depthwise_gradient)(&Task { geometry: self.geometry, rows, of, dy: self.dy, out: self.dw });
+        }
+    }
+
+    /// Some rows of the input's gradient, and their sums.
+    unsafe fn inputs(&self, rows: Range<usize>) {
+        let Some((layer, out)) = self.gradient.filter(|_| !rows.is_empty()) else { return };
+        let g = self.geometry;
+        let (at, count, is_first) = (rows.start * g.input[1], rows.len() * g.input[1], rows.start == 0);
+        // SAFETY: the caller's.
+        unsafe {
+            if g.stride == [1; 2] {
+                layer.rows_of_plane(g.transposed(), rows, self.block, self.dy, out, self.add);
+            } else {
+                let of = Of::Inputs { weights: layer.weights(self.block), add: self.add };
+                (self.tier.depthwise_gradient)(&Task { geometry: g, rows, of, dy: self.dy, out });
+            }
+            if let Some(outgoing) = &self.outgoing {
+                (self.tier.plane)(&outgoing.task(self.block, at, count, self.sums, !is_first));
+            }
+        }
+    }
+}
+
+/// Some rows of one plane.
+pub(crate) struct Task {
+    geometry: Geometry,
+    /// Of the output for the weights' gradient, of the input for its own.
+    rows: Range<usize>,
+    of: Of,
+    dy: *const f32,
     out: *mut f32,
+}
+
+/// What a task computes.
+enum Of {
+    /// The weights' gradient, from the input behind the prologue, whose `fill` rows are worked out first; added to what
+    /// earlier rows gave.
+    Weights { x: *const f32, prologue: Option<Lanewise>, fill: Range<usize>, seen: *mut f32 },
+    /// The input's gradient; `add` is added unless null.
+    Inputs { weights: *const f32, add: *const f32 },
 }
 
 /// # Safety
 /// The task's pointers cover its plane.
 #[inline(always)]
 pub(crate) unsafe fn task<L: Lanes>(t: &Task) {
+    let g = &t.geometry;
     // SAFETY: the caller's.
     unsafe {
-        if t.x.is_null() {
-            return scatter::<L>(t);
-        }
-        let mut x = t.x;
-        if let Some(prologue) = t.prologue {
-            prologue.fill::<L>(0, t.x, t.plane, t.geometry.pixels()[0]);
-            x = t.plane;
-        }
-        for kh in 0..t.geometry.kernel[0] {
-            match (t.geometry.kernel[1], t.geometry.dilation[1]) {
-                (3, 1) => row_of_taps::<L, 3>(t, x, kh),
-                (5, 1) => row_of_taps::<L, 5>(t, x, kh),
-                _ => (0..t.geometry.kernel[1]).for_each(|kw| one_tap::<L>(t, x, kh, kw)),
+        match &t.of {
+            Of::Weights { x, prologue, fill, seen } => {
+                let (mut x, width) = (*x, g.input[1]);
+                if let Some(prologue) = prologue {
+                    let at = fill.start * width * LANES;
+                    prologue.fill::<L>(0, x.add(at), seen.add(at), fill.len() * width);
+                    x = *seen;
+                }
+                for kh in 0..g.kernel[0] {
+                    match (g.kernel[1], g.dilation[1]) {
+                        (3, 1) => row_of_taps::<L, 3>(t, x, kh),
+                        (5, 1) => row_of_taps::<L, 5>(t, x, kh),
+                        _ => (0..g.kernel[1]).for_each(|kw| one_tap::<L>(t, x, kh, kw)),
+                    }
+                }
+            }
+            &Of::Inputs { weights, add } => {
+                for row in t.rows.clone() {
+                    (0..g.stride[1]).for_each(|phase| gather::<L>(t, weights, add, row, phase));
+                }
             }
         }
     }
@@ -164,12 +257,20 @@ pub(crate) unsafe fn task<L: Lanes>(t: &Task) {
 
 /// The outputs of `axis` whose tap `k` lies inside the input.
 #[inline(always)]
-fn outputs_of(g: &Geometry, axis: usize, k: usize) -> std::ops::Range<usize> {
+fn outputs_of(g: &Geometry, axis: usize, k: usize) -> Range<usize> {
     let (stride, reach) = (g.stride[axis], k * g.dilation[axis]);
     // at · stride + reach − before must be in 0 .. input.
     let first = g.before[axis].saturating_sub(reach).div_ceil(stride).min(g.output[axis]);
     let end = (g.input[axis] + g.before[axis]).saturating_sub(reach).div_ceil(stride);
     first..end.clamp(first, g.output[axis])
+}
+
+/// The task's rows of output whose tap row `kh` lies inside the input.
+#[inline(always)]
+fn rows_of(t: &Task, kh: usize) -> Range<usize> {
+    let inside = outputs_of(&t.geometry, 0, kh);
+    let first = inside.start.max(t.rows.start);
+    first..inside.end.min(t.rows.end).max(first)
 }
 
 /// The `K` taps of kernel row `kh`: columns at which all lie inside the image together, the others one by one.
@@ -178,14 +279,18 @@ unsafe fn row_of_taps<L: Lanes, const K: usize>(t: &Task, x: *const f32, kh: usi
     /// Columns at once, each with sums of its own: a single sum would wait for its own last step.
     const WAYS: usize = 4;
     let g = &t.geometry;
-    let columns: [std::ops::Range<usize>; K] = std::array::from_fn(|kw| outputs_of(g, 1, kw));
+    let columns: [Range<usize>; K] = std::array::from_fn(|kw| outputs_of(g, 1, kw));
     let inner = columns[0].start..columns[K - 1].end.max(columns[0].start);
     let whole = inner.start + inner.len() / WAYS * WAYS;
     let stride = g.stride[1];
     // SAFETY: only outputs and inputs inside the images are touched.
     unsafe {
         let mut acc = [[L::splat(0.0); K]; WAYS];
-        for oh in outputs_of(g, 0, kh) {
+        let out = t.out.add(kh * K * LANES);
+        if t.rows.start > 0 {
+            acc[0] = std::array::from_fn(|kw| L::load(out.add(kw * LANES)));
+        }
+        for oh in rows_of(t, kh) {
             let ih = oh * g.stride[0] + kh * g.dilation[0] - g.before[0];
             let line = x.wrapping_add(ih * g.input[1] * LANES).wrapping_sub(g.before[1] * LANES);
             let dy = t.dy.add(oh * g.output[1] * LANES);
@@ -213,7 +318,7 @@ unsafe fn row_of_taps<L: Lanes, const K: usize>(t: &Task, x: *const f32, kh: usi
         let [first, second, third, fourth] = acc;
         for (kw, first) in first.into_iter().enumerate() {
             let sum = first.add(second[kw]).add(third[kw].add(fourth[kw]));
-            sum.store(t.out.add((kh * K + kw) * LANES));
+            sum.store(out.add(kw * LANES));
         }
     }
 }
@@ -222,8 +327,10 @@ unsafe fn row_of_taps<L: Lanes, const K: usize>(t: &Task, x: *const f32, kh: usi
 #[inline(always)]
 unsafe fn one_tap<L: Lanes>(t: &Task, x: *const f32, kh: usize, kw: usize) {
     let g = &t.geometry;
-    let mut acc = L::splat(0.0);
-    for oh in outputs_of(g, 0, kh) {
+    let out = t.out.wrapping_add((kh * g.kernel[1] + kw) * LANES);
+    // SAFETY: a tap of the plane's own.
+    let mut acc = if t.rows.start > 0 { unsafe { L::load(out) } } else { L::splat(0.0) };
+    for oh in rows_of(t, kh) {
         let ih = oh * g.stride[0] + kh * g.dilation[0] - g.before[0];
         for ow in outputs_of(g, 1, kw) {
             let iw = ow * g.stride[1] + kw * g.dilation[1] - g.before[1];
@@ -234,33 +341,97 @@ unsafe fn one_tap<L: Lanes>(t: &Task, x: *const f32, kh: usize, kw: usize) {
             }
         }
     }
-    // SAFETY: a tap of the plane's own.
-    unsafe { acc.store(t.out.add((kh * g.kernel[1] + kw) * LANES)) }
+    // SAFETY: as above.
+    unsafe { acc.store(out) }
 }
 
-/// Every output gradient, times each tap's weight, onto the input that the tap saw.
+/// The taps that see an input: for coordinate `at` of `axis`, pairs of tap and output.
 #[inline(always)]
-unsafe fn scatter<L: Lanes>(t: &Task) {
+fn taps_of(g: &Geometry, axis: usize, at: usize) -> impl Iterator<Item = (usize, isize)> {
+    let (stride, dilation, before) = (g.stride[axis], g.dilation[axis], g.before[axis]);
+    (0..g.kernel[axis]).filter_map(move |k| {
+        let from = (at + before) as isize - (k * dilation) as isize;
+        (from % stride as isize == 0).then_some((k, from / stride as isize))
+    })
+}
+
+/// A tap that sees the columns of a phase: its weights, and the output's gradient at the first column.
+#[derive(Clone, Copy)]
+struct Tap {
+    weights: *const f32,
+    dy: *const f32,
+    /// The first column's output, which may lie outside.
+    output: isize,
+}
+
+/// Of a row of the input's gradient, every column that is `phase` beyond a multiple of the stride: the same taps see them.
+#[inline(always)]
+unsafe fn gather<L: Lanes>(t: &Task, weights: *const f32, add: *const f32, row: usize, phase: usize) {
+    /// As many as 5×5 has at stride 2; more take turns.
+    const MOST: usize = 9;
     let g = &t.geometry;
-    // SAFETY: only outputs and inputs inside the images are touched.
+    let mut taps = [Tap { weights, dy: t.dy, output: 0 }; MOST];
+    let (mut count, mut before) = (0, add);
+    // SAFETY: the caller's.
     unsafe {
-        for p in 0..g.pixels()[0] {
-            let start = if t.add.is_null() { L::splat(0.0) } else { L::load(t.add.add(p * LANES)) };
-            start.store(t.out.add(p * LANES));
-        }
-        for kh in 0..g.kernel[0] {
-            for oh in outputs_of(g, 0, kh) {
-                let ih = oh * g.stride[0] + kh * g.dilation[0] - g.before[0];
-                for kw in 0..g.kernel[1] {
-                    let w = L::load(t.weights.add((kh * g.kernel[1] + kw) * LANES));
-                    for ow in outputs_of(g, 1, kw) {
-                        let iw = ow * g.stride[1] + kw * g.dilation[1] - g.before[1];
-                        let at = t.out.add((ih * g.input[1] + iw) * LANES);
-                        let d = L::load(t.dy.add((oh * g.output[1] + ow) * LANES));
-                        d.mul_add(w, L::load(at)).store(at);
-                    }
+        for (kh, oh) in taps_of(g, 0, row).filter(|(_, oh)| (0..g.output[0] as isize).contains(oh)) {
+            for (kw, output) in taps_of(g, 1, phase) {
+                if count == MOST {
+                    add_taps::<L>(t, &taps, before, row, phase);
+                    (count, before) = (0, t.out);
                 }
+                taps[count] = Tap {
+                    weights: weights.add((kh * g.kernel[1] + kw) * LANES),
+                    dy: t.dy.wrapping_offset((oh * g.output[1] as isize + output) * LANES as isize),
+                    output,
+                };
+                count += 1;
             }
         }
+        add_taps::<L>(t, &taps[..count], before, row, phase);
+    }
+}
+
+/// What some taps give to the columns of a phase, on top of what is at `before`, laid out as the output, unless null.
+#[inline(always)]
+unsafe fn add_taps<L: Lanes>(t: &Task, taps: &[Tap], before: *const f32, row: usize, phase: usize) {
+    let g = &t.geometry;
+    let width = g.output[1] as isize;
+    let columns = g.input[1].saturating_sub(phase).div_ceil(g.stride[1]);
+    // Columns that all taps see together.
+    let first = taps.iter().map(|tap| -tap.output).max().unwrap_or(0).clamp(0, columns as isize) as usize;
+    let last = taps.iter().map(|tap| width - tap.output).min().unwrap_or(0).clamp(first as isize, columns as isize);
+    let last = last as usize;
+    let at = |n: usize| (row * g.input[1] + phase + n * g.stride[1]) * LANES;
+    // SAFETY: the input's columns exist, and so do the outputs that a tap is asked for.
+    unsafe {
+        let start = |n: usize| if before.is_null() { L::splat(0.0) } else { L::load(before.add(at(n))) };
+        let outer = |n: usize| {
+            let mut acc = start(n);
+            for tap in taps.iter().filter(|tap| (0..width).contains(&(tap.output + n as isize))) {
+                acc = L::load(tap.dy.wrapping_add(n * LANES)).mul_add(L::load(tap.weights), acc);
+            }
+            acc.store(t.out.add(at(n)));
+        };
+        macro_rules! inner {
+            ($($taps:literal)*) => {
+                match taps.len() {
+                    $($taps => {
+                        let taps: &[Tap; $taps] = taps.first_chunk().expect("as many taps");
+                        let weights: [L; $taps] = std::array::from_fn(|i| L::load(taps[i].weights));
+                        for n in first..last {
+                            let mut acc = start(n);
+                            for (tap, w) in taps.iter().zip(weights) {
+                                acc = L::load(tap.dy.wrapping_add(n * LANES)).mul_add(w, acc);
+                            }
+                            acc.store(t.out.add(at(n)));
+                        }
+                    })*
+                    _ => (first..last).for_each(outer),
+                }
+            };
+        }
+        inner!(1 2 4 6 9);
+        (0..first).chain(last..columns).for_each(outer);
     }
 }
