@@ -1,7 +1,9 @@
 //! `mobilenet classify`: what is in these photos?
 
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use mobilenet::net::preprocessing::{Filter, Resize};
@@ -136,22 +138,37 @@ impl Classify {
             let path = path.display().to_string();
             note!("error: {}", if reason.starts_with(&path) { reason } else { format!("{path}: {reason}") });
         };
+        let mut all = Vec::new();
         for path in &self.paths {
-            let photos = match photos(path) {
-                Ok(photos) => photos,
-                Err(reason) => {
-                    report(path, reason);
-                    continue;
+            match photos(path) {
+                Ok(photos) => all.extend(photos),
+                Err(reason) => report(path, reason),
+            }
+        }
+        let top = self.top as usize;
+        let mut take = |photo: &Path, found: Result<Vec<Prediction>, String>| {
+            match found {
+                Ok(found) => {
+                    self.answer(photo, found)?;
+                    done += 1;
                 }
-            };
-            for photo in photos {
-                match read(&photo) {
-                    Ok(image) => {
-                        self.answer(&photo, classifier.classify(&image, self.top as usize))?;
-                        done += 1;
-                    }
-                    Err(reason) => report(&photo, reason),
-                }
+                Err(reason) => report(photo, reason),
+            }
+            Ok::<(), Failure>(())
+        };
+        let start = Instant::now();
+        if let [photo] = &all[..] {
+            take(photo, read(photo).map(|image| classifier.classify(&image, top)))?;
+        } else {
+            let mut failure = None;
+            classifier.classify_each(all.len(), top, |photo| read(&all[photo]), |photo, found| {
+                failure = take(&all[photo], found).err();
+                if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            failure.map_or(Ok(()), Err)?;
+            let seconds = start.elapsed().as_secs_f64();
+            if done > 0 {
+                note!("{done} photos in {seconds:.1} s: {:.1} photos/s", done as f64 / seconds);
             }
         }
         match (done, failed) {

@@ -1,7 +1,9 @@
 //! Photo in, classes out: the five-line entry.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 
 use mobilenet_kernels::{Isa, Pool, cpu};
 use mobilenet_net::preprocessing::Preprocessing;
@@ -147,11 +149,62 @@ impl Classifier {
 
     /// The `top` likeliest classes, likeliest first.
     pub fn classify(&self, image: &Image, top: usize) -> Vec<Prediction> {
+        self.named(&self.logits(image), top)
+    }
+
+    /// As [`classify`](Self::classify) for each of `photos` photos: each thread reads and classifies a photo of its own, so
+    /// that none waits for another's decoding or for a share of one small layer. `answer` gets the photos' answers in their
+    /// order, or what `read` said against one, and may break off. No more than a few photos are worked on ahead of it.
+    ///
+    /// # Errors
+    /// [`Error`] where the system has no memory for the threads' arenas.
+    pub fn classify_each<E: Send>(
+        &self,
+        photos: usize,
+        top: usize,
+        read: impl Fn(usize) -> Result<Image, E> + Sync,
+        mut answer: impl FnMut(usize, Result<Vec<Prediction>, E>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        /// Answers of a thread that wait for an earlier photo's.
+        const AHEAD: usize = 4;
+        let threads = self.pool.threads().min(photos);
+        let [h, w] = self.preprocessing.size;
+        let arena = |_| self.program.arena(1, h, w, &Arc::new(Pool::new(1)));
+        let arenas = (0..threads).map(arena).collect::<Result<Vec<Arena>, _>>()?;
+        thread::scope(|scope| {
+            let begin = |(first, mut arena): (usize, Arena)| {
+                let (sender, receiver) = mpsc::sync_channel(AHEAD);
+                let read = &read;
+                scope.spawn(move || {
+                    for photo in (first..photos).step_by(threads) {
+                        let answer = read(photo).map(|image| self.named(&self.logits_in(&mut arena, &image), top));
+                        // Nobody listens any more.
+                        if sender.send(answer).is_err() {
+                            break;
+                        }
+                    }
+                });
+                receiver
+            };
+            let receivers: Vec<_> = arenas.into_iter().enumerate().map(begin).collect();
+            for photo in 0..photos {
+                // A thread that is gone has panicked, which ends the scope.
+                let Ok(found) = receivers[photo % threads].recv() else { break };
+                if answer(photo, found).is_break() {
+                    break;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// The `top` likeliest classes of some logits.
+    fn named(&self, logits: &[f32], top: usize) -> Vec<Prediction> {
         let probabilities = match self.recognised.outputs {
             Outputs::Exclusive => top_classes,
             Outputs::Independent => top_labels,
         };
-        let answers = probabilities(&self.logits(image), top, self.preprocessing.background_class);
+        let answers = probabilities(logits, top, self.preprocessing.background_class);
         let named = |(class, probability)| Prediction {
             class,
             label: self.labels.get(class).unwrap_or_default().to_owned(),
@@ -163,11 +216,15 @@ impl Classifier {
     /// The network's outputs, a background class included.
     pub fn logits(&self, image: &Image) -> Vec<f32> {
         let mut arena = self.take_arena();
-        preprocess(image, &self.preprocessing, arena.input_mut());
-        self.program.run(&mut arena);
-        let logits = arena.output("logits").expect("compiled for its logits").to_vec();
+        let logits = self.logits_in(&mut arena, image);
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
         logits
+    }
+
+    fn logits_in(&self, arena: &mut Arena, image: &Image) -> Vec<f32> {
+        preprocess(image, &self.preprocessing, arena.input_mut());
+        self.program.run(arena);
+        arena.output("logits").expect("compiled for its logits").to_vec()
     }
 
     fn take_arena(&self) -> Arena {

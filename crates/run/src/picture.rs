@@ -1,7 +1,10 @@
 //! A profile as a picture (SVG).
 //!
 //! Above, the run from left to right: a step is as wide as its time and as high as its share of the peak, so that its
-//! area is the work done and the white above it is what the processor could have done. Below, a bar a step.
+//! area is the work done and the white above it is what the processor could have done. Below, the steps under the
+//! roofline, and a bar a step.
+
+mod roofline;
 
 use std::fmt::Write as _;
 
@@ -22,9 +25,10 @@ const BARS: f64 = 190.0;
 const LONGEST_BAR: f64 = 470.0;
 
 /// Kernels' colours (Okabe and Ito's, which colour-blind people can tell apart, and Tableau's). Others are grey.
-const COLOURS: [(&str, &str); 10] = [
+const COLOURS: [(&str, &str); 11] = [
     ("pointwise", "#0072b2"),
     ("depthwise", "#e69f00"),
+    ("slices", "#56a0d3"),
     ("dense", "#009e73"),
     ("fully_connected", "#cc79a7"),
     ("global_average", "#56b4e9"),
@@ -45,7 +49,8 @@ fn colour(kernel: &str) -> &'static str {
 pub fn svg(profile: &Profile, title: &str) -> String {
     let kernels = profile.kernels().len() as f64;
     let legend = RUN[1] + RUN[3] + STRIP + 56.0;
-    let steps = legend + (kernels / 2.0).ceil() * LINE + 40.0;
+    let roofline = legend + (kernels / 2.0).ceil() * LINE + 40.0;
+    let steps = roofline + roofline::TALL;
     let height = steps + profile.steps.len() as f64 * LINE + MARGIN;
     let mut picture = Picture { text: String::new(), profile };
     picture.line(format_args!(
@@ -56,6 +61,7 @@ pub fn svg(profile: &Profile, title: &str) -> String {
     picture.heading(title);
     picture.run();
     picture.legend(legend);
+    picture.roofline(roofline);
     picture.steps(steps);
     picture.text + "</svg>\n"
 }
@@ -213,7 +219,9 @@ mod tests {
         let text = svg(&profile, "mine <&>");
         assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n"));
         assert!(text.contains(">mine &lt;&amp;&gt;</text>"));
-        assert_eq!(text.matches("stem.conv").count(), 2);
+        // In the run, under the roofline and beside its bar; what multiplies nothing is under no roof.
+        assert_eq!(text.matches("stem.conv").count(), 3);
+        assert_eq!(text.matches("<circle").count(), 1);
         assert!(text.contains("<title>stem.conv (dense): 30.0 µs, 100.0 GFLOP/s, 100 %</title>"));
         // Three quarters of the time, the whole height.
         assert!(text.contains("<rect x=\"64.00\" y=\"84.00\" width=\"683.50\" height=\"200.00\" fill=\"#009e73\"/>"));
