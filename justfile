@@ -9,7 +9,7 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --release -- -D warnings
 
-# Latencies of the four networks on this machine, then the thread pool's forks.
+# Latencies of the four networks on this machine, then the kernels' and the thread pool's benchmarks.
 bench threads="1":
     for model in mobilenet_v1 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small; do \
         cargo run --release --quiet -- bench $model --threads {{threads}}; done
