@@ -187,7 +187,7 @@ impl RunArgs {
     }
 }
 
-/// What memory is for; the bits are the same.
+/// What memory is spent for; the bits are the same.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum MemoryArg {
     /// Speed

@@ -38,7 +38,7 @@ pub struct Bench {
     /// Measure training: a step is forward, loss, backward and an update by SGD with momentum
     #[arg(long, conflicts_with = "weights")]
     train: bool,
-    /// What memory is for
+    /// What memory is spent for
     #[arg(long, default_value = "fast")]
     memory: MemoryArg,
     /// How long to measure
@@ -116,7 +116,7 @@ impl Bench {
         let params = network.take_params();
         let options = Options { isa, order: Order::Nchw, ..Options::default() };
         let program = Program::compile(&network.graph, params, &options)?;
-        let mut arena = program.arena_with(batch, h, w, pool, self.memory.into())?;
+        let mut arena = program.arena_with([batch, h, w], pool, self.memory.into())?;
         let error = match &network.file {
             Some(file) => golden_error(file, &program, &mut arena)?,
             None => None,

@@ -130,6 +130,9 @@ struct Class {
 
 impl Classify {
     pub fn run(self) -> Result<(), Failure> {
+        if self.paths.iter().filter(|path| *path == Path::new("-")).count() > 1 {
+            return Err(Failure::bad("standard input holds one photo: give - once"));
+        }
         let classifier = self.open()?;
         let (mut done, mut failed) = (0, 0);
         let mut report = |path: &Path, reason: String| {
@@ -167,7 +170,7 @@ impl Classify {
             })?;
             failure.map_or(Ok(()), Err)?;
             let seconds = start.elapsed().as_secs_f64();
-            if done > 0 {
+            if done > 1 {
                 note!("{done} photos in {seconds:.1} s: {:.1} photos/s", done as f64 / seconds);
             }
         }

@@ -38,7 +38,7 @@ pub struct Profile {
     /// Profile training: a step is forward, loss, backward and an update by SGD with momentum
     #[arg(long, conflicts_with = "weights")]
     train: bool,
-    /// What memory is for
+    /// What memory is spent for
     #[arg(long, default_value = "fast")]
     memory: MemoryArg,
     /// Images in a run
@@ -76,7 +76,7 @@ impl Profile {
         } else {
             let params = network.take_params();
             let program = Program::compile(&network.graph, params, &Options { isa, ..Options::default() })?;
-            let mut arena = program.arena_with(batch, h, w, &pool, self.memory.into())?;
+            let mut arena = program.arena_with([batch, h, w], &pool, self.memory.into())?;
             let bytes = |memory| program.arena_bytes([batch, h, w], pool.threads(), memory);
             arena_bytes = Some(ArenaBytes { fast: bytes(MemoryUse::Fast)?, low: bytes(MemoryUse::Low)? });
             arena.input_mut().fill(0.5);

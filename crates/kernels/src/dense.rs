@@ -98,7 +98,7 @@ impl Dense {
         assert!(residual.is_none_or(|r| r.len() == y.len()), "the residual lies as the output does");
 
         let steps = self.kernel[0] * self.kernel[1] * self.inputs;
-        let wanted = wanted(pool, images * y_pixels * steps * self.outputs).div_ceil(images);
+        let wanted = wanted(pool.threads(), images * y_pixels * steps * self.outputs).div_ceil(images);
         let parts = wanted.min(geometry.output[0]);
         let groups = wanted.div_ceil(parts).min(blocks(self.outputs).div_ceil(self.tier.panel_blocks));
         let y = Shared::new(y);
@@ -167,6 +167,8 @@ pub(crate) unsafe fn task<L: Lanes, const P: usize, const B: usize>(t: &Task) {
                         (2, 2) if P > 2 && B >= 2 => any_tile::<L, 2, 2>(t, at),
                         (4, 1) if P > 4 => any_tile::<L, 4, 1>(t, at),
                         (4, 2) if P > 4 && B >= 2 => any_tile::<L, 4, 2>(t, at),
+                        (7, 1) if P > 7 => any_tile::<L, 7, 1>(t, at),
+                        (7, 2) if P > 7 && B >= 2 => any_tile::<L, 7, 2>(t, at),
                         (_, 1) => any_tile::<L, P, 1>(t, at),
                         _ => any_tile::<L, P, B>(t, at),
                     }

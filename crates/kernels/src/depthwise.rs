@@ -145,9 +145,9 @@ impl Depthwise {
         let parts = match &sums {
             Some(_) => shards,
             None if has_prologue => geometry.output[0].div_ceil(self.rows(&geometry)),
-            None => wanted(pool, images * count * y_len * taps).div_ceil(images * count).min(geometry.output[0]),
+            None => wanted(pool.threads(), images * count * y_len * taps).div_ceil(images * count).min(geometry.output[0]),
         };
-        let alone = wanted(pool, images * count * y_len * taps) == 1;
+        let alone = wanted(pool.threads(), images * count * y_len * taps) == 1;
         let moments_len = volume(&[images, count, MOMENTS, LANES]);
         assert!(moments.as_ref().is_none_or(|m| m.len() == moments_len), "moments of every plane");
         let y = Shared::new(y);

@@ -40,7 +40,7 @@ pub fn run(isa: Isa, pool: &Pool, operation: Operation, dims: Dims, x: &[f32], y
         0 => LANES,
         used => used,
     };
-    let tasks = wanted(pool, 2 * x.len()).min(planes);
+    let tasks = wanted(pool.threads(), 2 * x.len()).min(planes);
     let y = Shared::new(y);
     for_each(pool, tasks, |task, _slot| {
         for i in piece(planes, 1, tasks, task) {

@@ -49,7 +49,7 @@ impl FullyConnected {
         let lens = (volume(&[images, x_image]), volume(&[images, y_image]));
         assert_eq!((x.len(), y.len()), lens, "fully connected buffers");
         let panel_count = blocks(self.0.outputs).div_ceil(self.0.tier.panel_blocks);
-        let groups = wanted(pool, images * self.0.inputs * self.0.outputs).min(panel_count);
+        let groups = wanted(pool.threads(), images * self.0.inputs * self.0.outputs).min(panel_count);
         let y = Shared::new(y);
         for_each(pool, groups, |group, _slot| {
             let here = piece(blocks(self.0.outputs), self.0.tier.panel_blocks, groups, group);

@@ -16,8 +16,8 @@ use crate::window::Geometry;
 
 /// Bytes of a slice, expanded and filtered: part of a small L2 cache.
 const SLICE_BYTES: usize = 384 << 10;
-/// Fewest rows of output that a thread gets of an image: each expands the rows around its own once more.
-pub const FEWEST_ROWS: usize = 7;
+/// Fewest rows of output in a task: each expands the rows around its own once more.
+const FEWEST_ROWS: usize = 7;
 
 /// The layers of a block that run as one. None of them has a prologue.
 #[derive(Clone, Copy)]
@@ -82,6 +82,15 @@ impl Layers<'_> {
         threads * Slice::of(self, geometry).lens().iter().sum::<usize>()
     }
 
+    /// Tasks that an image is cut into for `threads` threads.
+    pub fn parts(&self, images: usize, geometry: &Geometry, threads: usize) -> usize {
+        let ([in_pixels, out_pixels], expanded) = (geometry.pixels(), self.depthwise.channels());
+        let expansion = self.expand.map_or(0, |layer| in_pixels * layer.inputs());
+        let filter = geometry.kernel.iter().product::<usize>() + self.project.outputs();
+        let work = images * expanded * (expansion + out_pixels * filter);
+        wanted(threads, work).div_ceil(images.max(1)).min(geometry.output[0] / FEWEST_ROWS).max(1)
+    }
+
     /// Runs the block.
     ///
     /// # Panics
@@ -101,8 +110,7 @@ impl Layers<'_> {
         assert!(residual.is_none_or(|r| r.len() == y.len()), "the residual lies as the output does");
         assert!(scratch.len() >= self.scratch(&geometry, pool.threads()), "scratch for every thread");
         let slice = Slice::of(self, &geometry);
-        let work = images * expanded * (in_pixels * inputs + out_pixels * self.project.outputs());
-        let parts = wanted(pool, work).div_ceil(images).min(geometry.output[0].div_ceil(FEWEST_ROWS));
+        let parts = self.parts(images, &geometry, pool.threads());
         let ([window_len, filtered_len], y, scratch) = (slice.lens(), Shared::new(y), Shared::new(scratch));
         for_each(pool, images * parts, |task, slot| {
             let (image, part) = (task / parts, task % parts);

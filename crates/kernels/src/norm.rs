@@ -116,7 +116,7 @@ fn planes(isa: Isa, pool: &Pool, dims: Dims, p: Planes, y: &mut [f32]) {
     let back = Backward { prologue: p.prologue, gradient: p.other, spread: p.spread };
     check(p.x, &back, p.factors.into_iter().flatten(), dims);
     // An element costs several operations and reads memory: weigh it as four multiply-adds.
-    let tasks = wanted(pool, 4 * p.x.len()).min(dims.n * count);
+    let tasks = wanted(pool.threads(), 4 * p.x.len()).min(dims.n * count);
     let y = Shared::new(y);
     for_each(pool, tasks, |task, _slot| {
         for i in piece(dims.n * count, 1, tasks, task) {

@@ -79,10 +79,10 @@ impl Pointwise {
         self.0.set_transposed(weights);
     }
 
-    /// Pixels of a strip behind the prologue.
+    /// Pixels of a strip behind the prologue: whole tiles, or a part of one where the inputs are many.
     fn strip(&self) -> usize {
-        let fit = STRIP_BYTES / (blocks(self.0.inputs) * LANES * size_of::<f32>());
-        (fit / self.0.tier.tile_pixels).max(1) * self.0.tier.tile_pixels
+        let (fit, tile) = (STRIP_BYTES / (blocks(self.0.inputs) * LANES * size_of::<f32>()), self.0.tier.tile_pixels);
+        if fit >= tile { fit / tile * tile } else { fit.max(tile / 2).max(1) }
     }
 
     /// Values of scratch memory that `threads` threads need for a prologue.
@@ -214,7 +214,7 @@ impl Pointwise {
     /// Parts of the pixels and groups of panels. Where there are more pixels than output channels, pixels are cut first
     /// (every thread reads all weights); otherwise panels (every thread reads the whole input).
     fn cut(&self, pool: &Pool, images: usize, pixels: usize, panel_count: usize) -> (usize, usize) {
-        let wanted = wanted(pool, images * pixels * self.0.inputs * self.0.outputs).div_ceil(images);
+        let wanted = wanted(pool.threads(), images * pixels * self.0.inputs * self.0.outputs).div_ceil(images);
         let most_parts = pixels.div_ceil(4 * self.0.tier.tile_pixels);
         let (parts, groups) = if pixels >= self.0.outputs {
             let parts = wanted.min(most_parts);
@@ -364,7 +364,8 @@ unsafe fn product<L: Lanes, const P: usize, const B: usize, const HALF: bool>(t:
             }
             for lane in 0..lanes {
                 if has_next {
-                    (0..B).for_each(|b| L::prefetch_near(w.wrapping_add((AHEAD * B + b) * LANES)));
+                    let width = B + HALF as usize;
+                    (0..width).for_each(|b| L::prefetch_near(w.wrapping_add((AHEAD * width + b) * LANES)));
                 }
                 let row: [L; B] = std::array::from_fn(|b| L::load(w.add(b * LANES)));
                 for (p, pixel) in acc.iter_mut().enumerate() {

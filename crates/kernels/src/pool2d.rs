@@ -52,7 +52,7 @@ pub fn mean_of_sums(isa: Isa, pool: &Pool, planes: usize, count: usize, pixels: 
 fn each_plane(isa: Isa, pool: &Pool, what: What, planes: usize, x_len: usize, y_len: usize, x: &[f32], y: &mut [f32]) {
     let tier = Tier::of(isa);
     // An addition costs as much as a multiply-add, but reads memory: weigh it double.
-    let tasks = wanted(pool, 2 * x.len()).min(planes);
+    let tasks = wanted(pool.threads(), 2 * x.len()).min(planes);
     let y = Shared::new(y);
     for_each(pool, tasks, |task, _slot| {
         for plane in crate::split::piece(planes, 1, tasks, task) {

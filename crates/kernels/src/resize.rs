@@ -33,7 +33,7 @@ pub fn bilinear(
     let [x_len, y_len] = [input, output].map(|[h, w]| volume(&[h, w, LANES]));
     assert_eq!((x.len(), y.len()), (volume(&[planes, x_len]), volume(&[planes, y_len])), "resize buffers");
     let rows = planes * output[0];
-    let tasks = wanted(pool, 4 * y.len()).min(rows);
+    let tasks = wanted(pool.threads(), 4 * y.len()).min(rows);
     let y = Shared::new(y);
     for_each(pool, tasks, |task, _slot| {
         for row in piece(rows, 1, tasks, task) {

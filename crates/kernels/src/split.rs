@@ -9,9 +9,9 @@ const WORTH_SPLITTING: usize = 200_000;
 /// Tasks a thread should find, so that threads that start late or run slowly leave little to wait for.
 const TASKS_PER_THREAD: usize = 4;
 
-/// How many tasks a layer of `work` multiply-adds should have.
-pub(crate) fn wanted(pool: &Pool, work: usize) -> usize {
-    if pool.threads() == 1 || work < WORTH_SPLITTING { 1 } else { pool.threads() * TASKS_PER_THREAD }
+/// How many tasks a layer of `work` multiply-adds should have for so many threads.
+pub(crate) fn wanted(threads: usize, work: usize) -> usize {
+    if threads == 1 || work < WORTH_SPLITTING { 1 } else { threads * TASKS_PER_THREAD }
 }
 
 /// Runs `f(task, slot)` for every task; `slot` tells threads apart that run at once. A single task stays here.

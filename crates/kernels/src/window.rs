@@ -66,7 +66,7 @@ impl Geometry {
     }
 }
 
-/// The tile that continues a row of `width` columns at `column`: where it begins, and its columns, one of `most`, 4, 2
+/// The tile that continues a row of `width` columns at `column`: where it begins, and its columns, one of `most`, 7, 4, 2
 /// and 1. Where more than half of a full tile is left, a full one begins earlier and computes some columns twice.
 #[inline(always)]
 pub(crate) fn next_tile(column: usize, width: usize, most: usize) -> (usize, usize) {
@@ -76,6 +76,6 @@ pub(crate) fn next_tile(column: usize, width: usize, most: usize) -> (usize, usi
     } else if left > most / 2 && width >= most {
         (width - most, most)
     } else {
-        (column, [4, 2, 1].into_iter().find(|&q| q <= left && q < most).unwrap_or(1))
+        (column, [7, 4, 2, 1].into_iter().find(|&q| q <= left && q < most).unwrap_or(1))
     }
 }

@@ -183,7 +183,7 @@ impl Arena {
 fn runs(program: &Program, sizes: &[StepSizes], threads: usize, memory: MemoryUse) -> Arc<[Run]> {
     let compiled = &program.compiled;
     let caches = Caches::detect();
-    let wanted = |block: &Block| memory == MemoryUse::Low || block.is_faster(sizes, threads, caches);
+    let wanted = |block: &Block| memory == MemoryUse::Low || block.is_faster(&compiled.steps, sizes, threads, caches);
     let mut blocks = slices::blocks(compiled).into_iter().filter(wanted).peekable();
     let mut runs = Vec::with_capacity(compiled.steps.len());
     let mut step = 0;

@@ -154,7 +154,7 @@ impl Classifier {
 
     /// As [`classify`](Self::classify) for each of `photos` photos: each thread reads and classifies a photo of its own, so
     /// that none waits for another's decoding or for a share of one small layer. `answer` gets the photos' answers in their
-    /// order, or what `read` said against one, and may break off. No more than a few photos are worked on ahead of it.
+    /// order, or what `read` said against one, and may break off. A thread holds one photo at a time, and a few answers.
     ///
     /// # Errors
     /// [`Error`] where the system has no memory for the threads' arenas.

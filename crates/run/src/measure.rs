@@ -193,8 +193,8 @@ pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Pro
     let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); infos.len()];
     let mut bytes = vec![0u64; infos.len()];
     let start = Instant::now();
-    let mut ran: Vec<Range<usize>> = Vec::new();
-    while ran.is_empty() || start.elapsed() < Duration::from_secs_f64(seconds / 2.0) {
+    let (mut ran, mut is_first) = (Vec::<Range<usize>>::new(), true);
+    while std::mem::take(&mut is_first) || start.elapsed() < Duration::from_secs_f64(seconds / 2.0) {
         let mut last = Instant::now();
         ran.clear();
         program.run_observed(arena, |observed| {

@@ -28,7 +28,7 @@ const LONGEST_BAR: f64 = 470.0;
 const COLOURS: [(&str, &str); 11] = [
     ("pointwise", "#0072b2"),
     ("depthwise", "#e69f00"),
-    ("slices", "#56a0d3"),
+    ("slices", "#59a14f"),
     ("dense", "#009e73"),
     ("fully_connected", "#cc79a7"),
     ("global_average", "#56b4e9"),

@@ -103,25 +103,19 @@ impl Program {
     /// # Errors
     /// [`Error::Size`] where the network cannot take that size, [`Error::Memory`] where the system has no memory for it.
     pub fn arena(&self, n: usize, h: usize, w: usize, pool: &Arc<Pool>) -> Result<Arena, Error> {
-        self.arena_with(n, h, w, pool, MemoryUse::default())
+        self.arena_with([n, h, w], pool, MemoryUse::default())
     }
 
-    /// As [`Program::arena`], with a choice of what memory is for. Every choice gives the same bits.
+    /// As [`Program::arena`] for images, height and width, with a choice of what memory is spent for. Every choice gives the
+    /// same bits.
     ///
     /// # Errors
     /// As [`Program::arena`].
-    pub fn arena_with(
-        &self,
-        n: usize,
-        h: usize,
-        w: usize,
-        pool: &Arc<Pool>,
-        memory: MemoryUse,
-    ) -> Result<Arena, Error> {
-        Arena::new(self, [n, h, w], pool, memory)
+    pub fn arena_with(&self, size: [usize; 3], pool: &Arc<Pool>, memory: MemoryUse) -> Result<Arena, Error> {
+        Arena::new(self, size, pool, memory)
     }
 
-    /// Bytes that an arena would take; nothing is allocated.
+    /// Bytes that an [`arena_with`](Program::arena_with) would take; nothing is allocated.
     ///
     /// # Errors
     /// [`Error::Size`] where the network cannot take that size.

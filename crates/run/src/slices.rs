@@ -7,26 +7,25 @@
 //! way to the L3 cache; 0.74 to 0.95 from 14×14 pixels on upwards on two, where they spare forks, too.
 
 use mobilenet_kernels::cpu::Caches;
-use mobilenet_kernels::inverted_residual::{self, Layers};
+use mobilenet_kernels::inverted_residual::Layers;
 use mobilenet_kernels::layout::blocked_len;
 
 use crate::arena::StepSizes;
 use crate::compile::{Compiled, Kernel, Step};
 use crate::memory::ValueId;
 
-/// What memory is for. Both give the same bits.
+/// What memory is spent for. Both give the same bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemoryUse {
-    /// Speed: blocks run in slices where that is faster; training keeps every layer's output.
+    /// Speed: blocks run in slices where that is faster.
     #[default]
     Fast,
-    /// As little as possible: blocks run in slices wherever they can; training keeps thin tensors and computes expanded
-    /// ones anew (arXiv 1604.06174).
+    /// As little as possible: blocks run in slices wherever they can.
     Low,
 }
 
 impl MemoryUse {
-    /// As in recipes and logs.
+    /// In a word.
     pub fn name(self) -> &'static str {
         match self {
             MemoryUse::Fast => "fast",
@@ -64,11 +63,12 @@ impl Block {
     }
 
     /// Whether slices are faster than the layers one by one.
-    pub fn is_faster(&self, sizes: &[StepSizes], threads: usize, caches: Caches) -> bool {
+    pub fn is_faster(&self, steps: &[Step], sizes: &[StepSizes], threads: usize, caches: Caches) -> bool {
         let of_image = |step: usize| blocked_len(1, sizes[step].output.c, sizes[step].output.h, sizes[step].output.w);
         let bytes = (self.first..self.project).map(of_image).sum::<usize>() * size_of::<f32>();
-        let parts = sizes[self.depthwise].output.h / inverted_residual::FEWEST_ROWS;
-        if threads == 1 { bytes > caches.l2 } else { parts * sizes[self.depthwise].output.n >= threads }
+        // Three forks become one where every thread gets rows of an image.
+        let shares = threads > 1 && self.layers(steps).parts(1, &sizes[self.depthwise].geometry, threads) >= threads;
+        bytes > caches.l2 || shares
     }
 }
 

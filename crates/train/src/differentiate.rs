@@ -283,8 +283,8 @@ impl Differentiator<'_> {
         matches!(self.graph[self.steps.layers[layer].node].op, Op::Convolution { .. })
     }
 
-    /// A unit stays one while a single node reads it, or pooling and excitation together do. One with a gate is not
-    /// pooled: a unit has the gradient of one reader, and what pooling spreads.
+    /// A unit stays one while a single node reads it, or pooling and then excitation do. One with a gate is neither pooled
+    /// nor gated once more: a unit has one gate, the gradient of one reader, and what pooling spreads.
     fn settled(&mut self, id: NodeId, operand: Operand) -> Operand {
         let Operand::Unit(unit) = operand else { return operand };
         let is_pool = |reader: NodeId| self.graph[reader].op == Op::GlobalAveragePool;
@@ -292,8 +292,9 @@ impl Differentiator<'_> {
         let has_gate = self.units[unit].view.gate.is_some();
         let stays = match self.readers[id.0][..] {
             [] => true,
-            [only] => !(has_gate && is_pool(only)),
-            [a, b] => !has_gate && (is_pool(a) && is_excite(b) || is_excite(a) && is_pool(b)),
+            [only] => !(has_gate && (is_pool(only) || is_excite(only))),
+            // The later reader comes first.
+            [later, earlier] => !has_gate && is_excite(later) && is_pool(earlier),
             _ => false,
         };
         if stays { operand } else { Operand::Tensor(self.write_out(unit, id, None)) }

@@ -89,7 +89,8 @@ fn right(batch: &Batch, logits: &[f32], classes: usize) -> usize {
     let is_right = |(photo, logits): &(usize, &[f32])| {
         let others = batch.mixed.as_ref().filter(|mixed| mixed.shares[*photo] < 0.5).map(|mixed| &mixed.others);
         let labels = others.unwrap_or(&batch.targets)[*photo].labels();
-        let largest = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        // Of equals the first, as in evaluation.
+        let largest = logits.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
         largest.is_some_and(|(class, _)| labels.contains(&(class as u32)))
     };
     logits.chunks_exact(classes).enumerate().filter(is_right).count()

@@ -22,7 +22,8 @@ pub struct TrainOptions {
     pub isa: Isa,
     /// Order of axes of the input.
     pub order: Order,
-    /// What is kept for the way back.
+    /// What is kept for the way back: every layer's output, or thin tensors alone, from which expanded ones are computed
+    /// anew, to the same bits (arXiv 1604.06174).
     pub memory: MemoryUse,
 }
 

@@ -345,6 +345,19 @@ fn shortcuts_pools_and_dropout() {
     check("a pooled shortcut", || {
         bottleneck(Net::new(3, 5)).push(Op::GlobalAveragePool).push(Op::FullyConnected { out: 3 })
     });
+    check("a map that is pooled after its excitation", || {
+        let net = Net::new(3, 17).norm();
+        let from = net.at;
+        let gate = net.push(Op::GlobalAveragePool).pointwise(17, true).activate(Activation::Sigmoid);
+        let (gate, map) = (gate.at, Net { at: from, ..gate }.depthwise(3, 1, Padding::Symmetric, false).norm());
+        let at = map.at;
+        let mut excited = map;
+        excited.at = gate;
+        let excited = excited.join(Op::Excite, at).push(Op::GlobalAveragePool);
+        let first = excited.at;
+        let second = Net { at, ..excited }.push(Op::GlobalAveragePool);
+        second.join(Op::Add, first).push(Op::FullyConnected { out: 3 })
+    });
     check("two pools of one map", || {
         let net = Net::new(3, 17).norm().activate(Activation::HSwish);
         let from = net.at;

@@ -71,7 +71,7 @@ pub fn weights(isa: Isa, pool: &Pool, call: Call) {
     assert!(scratch.len() >= self::scratch([inputs, outputs], images, &geometry), "scratch for the gradient");
     let (shards, partial) = (shards(images), partial([inputs, outputs], &geometry));
     let sums = &mut scratch[..shards * partial];
-    let is_alone = wanted(pool, images * y_pixels * taps * inputs * outputs) == 1;
+    let is_alone = wanted(pool.threads(), images * y_pixels * taps * inputs * outputs) == 1;
     let shared = Shared::new(sums);
     let tasks = shards * blocks(outputs);
     let one = |task: usize, _slot: usize| {

@@ -81,7 +81,7 @@ pub fn back(isa: Isa, pool: &Pool, call: Call) {
         outgoing.check(input, 1);
     }
     let (sums, planes) = scratch.split_at_mut(input.n * count * taps * LANES);
-    let tasks = wanted(pool, 3 * input.n * count * y_len * taps).min(input.n * count);
+    let tasks = wanted(pool.threads(), 3 * input.n * count * y_len * taps).min(input.n * count);
     let (shared, planes) = (Shared::new(sums), Shared::new(planes));
     let (layer, dx) = dx.map(|(layer, dx)| (layer, Shared::new(dx))).unzip();
     let mut outgoing = outgoing;

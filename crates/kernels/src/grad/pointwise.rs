@@ -60,7 +60,7 @@ fn shards(input: Dims) -> usize {
     (input.n * parts(input.n, input.pixels())).min(SHARDS)
 }
 
-/// Pixels of a strip, the part's last one aside: whole tiles of every instruction set (2, 6 and 7 pixels), so that only a
+/// Pixels of a strip, the part's last one aside: whole tiles of every instruction set (2, 6 and 14 pixels), so that only a
 /// part's last pixels make smaller ones. A part that is a little larger than a strip is not cut: every strip reads and
 /// writes all sums of the weights' gradient.
 fn strip(input: Dims, outputs: usize) -> usize {

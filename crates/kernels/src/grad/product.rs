@@ -72,12 +72,12 @@ pub fn fully_connected(
     let (tier, shape) = (Tier::of(isa), Shape::of([inputs, outputs]));
     let sums = &mut scratch[..shape.len()];
     let count = blocks(shape.columns);
-    let groups = wanted(pool, images * inputs * outputs).min(count.div_ceil(tier.panel_blocks));
+    let groups = wanted(pool.threads(), images * inputs * outputs).min(count.div_ceil(tier.gradient_blocks));
     let shared = Shared::new(sums);
     for_each(pool, groups, |group, _slot| {
         let operand = |v: &[f32], pixel| Operand { first: v.as_ptr(), block: LANES, pixel };
         let [rows, columns] = shape.rows_and_columns(operand(x, x_pixel), operand(dy, y_pixel));
-        let here = piece(count, tier.panel_blocks, groups, group);
+        let here = piece(count, tier.gradient_blocks, groups, group);
         let task = Task {
             rows,
             columns: Operand { first: columns.first.wrapping_add(here.start * LANES), ..columns },
@@ -98,7 +98,7 @@ pub fn fully_connected(
 /// Adds up `shards` shards of sums, in order, and writes them as outputs×inputs.
 pub(crate) fn gather(pool: &Pool, sums: &[f32], shards: usize, shape: Shape, dw: &mut [f32]) {
     let Shape { rows, columns, inputs_are_columns } = shape;
-    let tasks = wanted(pool, 4 * shards * shape.len()).min(blocks(columns));
+    let tasks = wanted(pool.threads(), 4 * shards * shape.len()).min(blocks(columns));
     let dw = Shared::new(dw);
     for_each(pool, tasks, |task, _slot| {
         for block in piece(blocks(columns), 1, tasks, task) {

@@ -64,6 +64,8 @@ pub(crate) struct Tier {
     pub panel_blocks: usize,
     /// Pixels of a pointwise or dense tile.
     pub tile_pixels: usize,
+    /// Blocks of columns of a weight gradient's tile.
+    pub gradient_blocks: usize,
     pub pointwise: unsafe fn(&pointwise::Task),
     pub depthwise: unsafe fn(&depthwise::Task),
     pub dense: unsafe fn(&dense::Task),
@@ -150,6 +152,7 @@ macro_rules! tier {
             crate::isa::Tier {
                 panel_blocks: $blocks,
                 tile_pixels: $pixels,
+                gradient_blocks: $row_blocks,
                 pointwise: pointwise_,
                 depthwise: depthwise_,
                 dense: dense_,

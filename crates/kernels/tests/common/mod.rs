@@ -40,6 +40,13 @@ pub fn activation() -> impl Strategy<Value = Activation> {
     prop::sample::select(Activation::ALL.to_vec())
 }
 
+/// The same window over an image that is `times` as wide; its right padding is whatever the output then needs.
+pub fn widened(g: Geometry, times: usize) -> Geometry {
+    let width = g.input[1] * times;
+    let output = if times == 1 { g.output[1] } else { (width + g.before[1]).div_ceil(g.stride[1]) };
+    Geometry { input: [g.input[0], width], output: [g.output[0], output], ..g }
+}
+
 /// A window whose every size may be odd, ragged, strided, dilated and padded on either side.
 pub fn geometry() -> impl Strategy<Value = Geometry> {
     let axis = (1usize..24, 1usize..=5, 1usize..=3, 1usize..=3, 0usize..4, 0usize..4);
