@@ -164,10 +164,15 @@ impl Classify {
             take(photo, read(photo).map(|image| classifier.classify(&image, top)))?;
         } else {
             let mut failure = None;
-            classifier.classify_each(all.len(), top, |photo| read(&all[photo]), |photo, found| {
-                failure = take(&all[photo], found).err();
-                if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
+            classifier.classify_each(
+                all.len(),
+                top,
+                |photo| read(&all[photo]),
+                |photo, found| {
+                    failure = take(&all[photo], found).err();
+                    if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                },
+            )?;
             failure.map_or(Ok(()), Err)?;
             let seconds = start.elapsed().as_secs_f64();
             if done > 1 {

@@ -67,6 +67,7 @@ impl Eval {
         let (dataset, classes_by) = self.photos(loaded.recognised.labels.as_deref(), has)?;
         let options = Options { isa: self.run.isa()?, ..Options::default() };
         let program = Program::compile(&loaded.graph, loaded.params, &options)?;
+        print::ignored(&dataset);
         let photos = LoaderOptions::evaluation(self.batch as usize, loaded.recognised.preprocessing);
         let loader = Loader::new(Arc::new(dataset), photos);
         let figures = evaluate(&program, &loader, &self.run.pool())?;
@@ -81,7 +82,13 @@ impl Eval {
     /// The photos, their classes numbered as the network's `has` outputs are.
     fn photos(&self, labels: Option<&[String]>, has: usize) -> Result<(Dataset, ClassesBy), Failure> {
         if let Some(labels) = labels {
-            return Ok((Splits::open_validation_as(&self.data, labels)?, ClassesBy::Name));
+            let dataset = Splits::open_validation_as(&self.data, labels)?;
+            if dataset.is_by_number() {
+                let (data, weights) = (self.data.display(), self.weights.display());
+                note!("{data} numbers its classes and does not name them: taken in the order of {weights}");
+                return Ok((dataset, ClassesBy::Order));
+            }
+            return Ok((dataset, ClassesBy::Name));
         }
         let Splits { train, validation } = Splits::open(&self.data)?;
         let classes = train.classes().len();

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use mobilenet::data::Dataset;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -28,6 +29,16 @@ pub fn layer(node: &str) -> &str {
 
 /// Photos that are named one by one when they cannot be read.
 const NAMED: usize = 20;
+
+/// Names the files of a data set that are no photos, or have no class.
+pub fn ignored(dataset: &Dataset) {
+    let files = dataset.ignored();
+    if let [first, ..] = files {
+        let more = if files.len() > 1 { format!(" and {} more", files.len() - 1) } else { String::new() };
+        let verb = if files.len() > 1 { "are" } else { "is" };
+        note!("passed over: {}{more} {verb} no photo (by the name's ending) or in no class's folder", first.display());
+    }
+}
 
 /// Names the photos that could not be read, `messages` with their names, and counts them.
 pub fn unreadable(messages: &[String], photos: usize) {

@@ -1,5 +1,6 @@
 //! `mobilenet train`: from photos to a network.
 
+mod settings;
 mod watch;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use mobilenet::train::{Recipe, RunFolder};
 use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::print;
+use settings::Settings;
 use watch::Watch;
 
 /// The run's settings in its folder.
@@ -31,7 +33,7 @@ const HEADINGS: [&str; 4] = ["Photos and folder", "Network", "Training", "Settin
     allow_negative_numbers = true,
     after_help = "DATA is a folder with a folder of photos per class (or train/ and val/ with such folders), or a CSV with \
 columns file, class, name beside a .tar or .tar.gz. With columns file, label, label a photo may have any number of labels, \
-which --set loss=binary learns. docs/training.md explains every setting.
+which --loss binary learns. docs/training.md explains every setting.
 
 A run leaves in its folder: model.safetensors (for `classify`, `eval`, `bench`), checkpoint.safetensors and the one \
 before, log.jsonl, recipe.toml. Ctrl-C writes a checkpoint and ends with exit code 130. With --resume the run goes on by \
@@ -41,7 +43,7 @@ Examples:
   mobilenet train photos/ --from mobilenet_v3_small.pth --recipe recipes/small.toml
   mobilenet train photos/
   mobilenet train photos/ --model mobilenet_v3_small --from weights.pth --epochs 10
-  mobilenet train cifar10_train.csv --recipe recipes/cifar10.toml -o runs/cifar10 --set average=0.99"
+  mobilenet train cifar10_train.csv --recipe recipes/cifar10.toml -o runs/cifar10 --average 0.99"
 )]
 pub struct Train {
     /// Photos to learn from
@@ -78,7 +80,7 @@ pub struct Train {
     /// A network of the same classes to learn from
     #[arg(long, value_name = "FILE", help_heading = HEADINGS[1])]
     teacher: Option<PathBuf>,
-    #[arg(long, value_name = "N", help_heading = HEADINGS[2], help = help("Photos in a step", "batch"))]
+    #[arg(long, value_name = "N", help_heading = HEADINGS[2], help = help("Photos that are worked on together", "batch"))]
     batch: Option<String>,
     #[arg(long, value_name = "N", help_heading = HEADINGS[2],
         help = help("Times that every photo is seen, in all: with --resume too", "epochs"))]
@@ -100,9 +102,11 @@ pub struct Train {
     /// All settings as a TOML file; flags replace single ones
     #[arg(long, value_name = "FILE", help_heading = HEADINGS[3])]
     recipe: Option<PathBuf>,
-    /// Any other key of a recipe, e.g. augmentation.mixup=0.2; may be repeated
+    /// Any key of a recipe as the file has it, e.g. augmentation.mixup=0.2; may be repeated
     #[arg(long, value_name = "KEY=VALUE", help_heading = HEADINGS[3])]
     set: Vec<String>,
+    #[command(flatten)]
+    settings: Settings,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -116,22 +120,25 @@ impl Train {
     pub fn run(self) -> Result<(), Failure> {
         let machine = Machine { isa: self.run.isa()?, pool: self.run.pool() };
         let (train, validation) = self.photos()?;
+        [Some(&train), validation.as_ref()].into_iter().flatten().for_each(|dataset| print::ignored(dataset));
         let photos = train.len() + validation.as_ref().map_or(0, |dataset| dataset.len());
         let mut folder = RunFolder::open(&self.output)?;
         let found = self.checkpoint()?;
-        let start = match &found {
+        let (is_resumed, kept) = (found.is_some(), found.as_ref().map(|found| found.checkpoint.recipe.clone()));
+        let start = match found {
             Some(found) => {
                 if self.from.is_some() {
                     note!("--from is not read: the checkpoint has the weights");
                 }
-                Some((Start::checkpoint(found), self.trained(found)?))
+                let network = self.trained(&found)?;
+                Some((Start::checkpoint(found), network))
             }
             None => self.weights()?,
         };
-        let recipe = self.recipe(start.as_ref().and_then(|(_, network)| network.as_ref()))?;
+        let recipe = self.recipe(kept.as_deref(), start.as_ref().and_then(|(_, network)| network.as_ref()))?;
         let start = start.map(|(start, _)| start);
         let mut trainer = Trainer::new(recipe.clone(), train, validation, &self.output, machine, start)?;
-        if found.is_some() {
+        if is_resumed {
             resume(&mut trainer)?;
         }
         if recipe.batch == 1 && recipe.bn_statistics == BnStatistics::Batch {
@@ -162,7 +169,16 @@ impl Train {
     fn photos(&self) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>), Failure> {
         let Splits { train, validation } = Splits::open(&self.data)?;
         let validation = match &self.validation {
-            Some(path) => Some(Splits::open_validation_as(path, train.classes())?),
+            Some(path) => {
+                let dataset = Splits::open_validation_as(path, train.classes())?;
+                if dataset.is_by_number() {
+                    note!(
+                        "{} numbers its classes and does not name them: taken in the training photos' order",
+                        path.display()
+                    );
+                }
+                Some(dataset)
+            }
             None => validation,
         };
         Ok((Arc::new(train), validation.map(Arc::new)))
@@ -198,7 +214,7 @@ impl Train {
             // Photos of another size may want other strides, which the weights do not mind.
             total_stride: (spec.total_stride != 32).then_some(spec.total_stride),
         };
-        Ok(Some((Start { path: path.clone(), spec, params: loaded.params }, Some(network))))
+        Ok(Some((Start { path: path.clone(), spec, params: loaded.params, kept: None }, Some(network))))
     }
 
     /// The network that a checkpoint's run took from `--from` when it began.
@@ -211,9 +227,9 @@ impl Train {
         Ok(Some(Network { model, width, width_rule, total_stride: Some(total_stride) }))
     }
 
-    /// The file's settings, or the defaults, with what flags say.
-    fn recipe(&self, network: Option<&Network>) -> Result<Recipe, Failure> {
-        let mut recipe = self.base()?;
+    /// The file's settings, those that the checkpoint `kept`, or the defaults, with what flags say.
+    fn recipe(&self, kept: Option<&str>, network: Option<&Network>) -> Result<Recipe, Failure> {
+        let mut recipe = self.base(kept)?;
         if let Some(Network { model, width, width_rule, total_stride }) = network {
             (recipe.width, recipe.width_rule) = (*width, *width_rule);
             // A table of one's own has a name that nobody else knows.
@@ -232,13 +248,14 @@ impl Train {
     }
 
     /// The settings that flags change.
-    fn base(&self) -> Result<Recipe, Failure> {
+    fn base(&self, kept: Option<&str>) -> Result<Recipe, Failure> {
         let own = self.output.join(RECIPE);
-        Ok(match &self.recipe {
-            Some(file) => Recipe::from_file(file)?,
+        Ok(match (&self.recipe, kept) {
+            (Some(file), _) => Recipe::from_file(file)?,
             // A run goes on as it began; flags may say otherwise.
-            None if self.resume && own.exists() => Recipe::from_file(&own)?,
-            None => Recipe::default(),
+            (None, _) if self.resume && own.exists() => Recipe::from_file(&own)?,
+            (None, Some(kept)) => Recipe::from_toml(kept)?,
+            (None, None) => Recipe::default(),
         })
     }
 
@@ -260,7 +277,7 @@ impl Train {
             ("teacher.weights", &self.teacher.as_deref().map(|path| path.to_string_lossy().into_owned())),
         ];
         let given = single.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
-        let mut flags: Vec<_> = given.collect();
+        let mut flags: Vec<_> = given.chain(self.settings.0.iter().cloned()).collect();
         for pair in &self.set {
             let (key, value) =
                 pair.split_once('=').ok_or_else(|| Failure::bad(format!("--set {pair}: give KEY=VALUE")))?;

@@ -239,6 +239,15 @@ fn the_help_gives_every_flags_default() {
         let (_, default) = text.split_once("[default: ").expect(flag);
         assert_eq!(default.split_once(']').unwrap().0, Recipe::default().get(key).unwrap(), "{flag}");
     }
+    // Every other key has the flag of its name.
+    for key in Recipe::keys() {
+        let default = Recipe::default().get(&key).unwrap();
+        let flag = key.replace(['.', '_'], "-");
+        let is_there = help.contains(&format!("--{flag} <VALUE> {key} [default: {default}]"));
+        let has_own = ["optimizer-kind", "schedule-kind", "teacher-weights"].contains(&flag.as_str())
+            || help.contains(&format!("--{flag} <")) && !help.contains(&format!("--{flag} <VALUE>"));
+        assert!(is_there || has_own, "{key}");
+    }
     for heading in ["Photos and folder:", "Network:", "Training:", "Settings:", "Running:"] {
         assert!(help.contains(heading), "{heading}");
     }

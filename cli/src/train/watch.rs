@@ -93,10 +93,14 @@ impl Watch<'_> {
     /// A line of the log. A full disk must not end the training.
     fn write(&mut self, event: &Event) {
         let line = serde_json::to_string(event).expect("numbers and names are JSON") + "\n";
+        let before = self.log.metadata().map(|file| file.len());
         // At once, so that a run that is killed leaves no half of a line.
-        if let Err(e) = self.log.write_all(line.as_bytes())
-            && !std::mem::replace(&mut self.has_warned, true)
-        {
+        let Err(e) = self.log.write_all(line.as_bytes()) else { return };
+        // Nor does a disk that is full for a while.
+        if let Ok(before) = before {
+            _ = self.log.set_len(before);
+        }
+        if !std::mem::replace(&mut self.has_warned, true) {
             self.bar.suspend(|| note!("warning: {}: cannot be written: {e}", self.path.display()));
         }
     }

@@ -61,6 +61,7 @@ pub struct Dataset {
     pub(crate) items: Vec<Item>,
     pub(crate) archive: Option<Archive>,
     pub(crate) ignored: Vec<PathBuf>,
+    pub(crate) is_by_number: bool,
 }
 
 impl Dataset {
@@ -155,9 +156,14 @@ impl Dataset {
         self.items.is_empty()
     }
 
-    /// Files in class folders that are not photos by their names' endings.
+    /// Files that are no photos by their names' endings, and files beside the class folders, which have no class.
     pub fn ignored(&self) -> &[PathBuf] {
         &self.ignored
+    }
+
+    /// Whether a CSV told classes of a known list by their numbers alone.
+    pub fn is_by_number(&self) -> bool {
+        self.is_by_number
     }
 
     /// What messages call a photo: its path, or archive and member.
@@ -220,10 +226,10 @@ impl Splits {
     /// The validation photos are numbered by the training photos' class list.
     ///
     /// # Errors
-    /// As [`Dataset::open`] and [`Dataset::open_as`]; two folders of validation photos.
+    /// As [`Dataset::open`] and [`Dataset::open_as`]; two folders of training or of validation photos.
     pub fn open(path: impl AsRef<Path>) -> Result<Splits, Error> {
         let path = path.as_ref();
-        let Some(train) = folders(path, &TRAIN).into_iter().next() else {
+        let Some(train) = training(path)? else {
             return Ok(Splits { train: Dataset::open(path)?, validation: None });
         };
         let train = Dataset::open(train)?;
@@ -238,7 +244,7 @@ impl Splits {
     /// As [`Dataset::open_as`]; two folders of validation photos.
     pub fn open_validation_as(path: impl AsRef<Path>, classes: &[String]) -> Result<Dataset, Error> {
         let path = path.as_ref();
-        let validation = if !folders(path, &TRAIN).is_empty() { validation(path)? } else { None };
+        let validation = if training(path)?.is_some() { validation(path)? } else { None };
         Dataset::open_as(validation.as_deref().unwrap_or(path), classes)
     }
 }
@@ -255,12 +261,24 @@ fn folders(path: &Path, names: &[&str]) -> Vec<PathBuf> {
     found
 }
 
+/// The folder of training photos, where there is a split: one that holds photos alone is a class of that name.
+fn training(path: &Path) -> Result<Option<PathBuf>, Error> {
+    let mut found = folders(path, &TRAIN);
+    found.retain(|path| folder::is_set(path));
+    only(path, found, "training")
+}
+
 /// The folder of validation photos beside the training photos'.
 fn validation(path: &Path) -> Result<Option<PathBuf>, Error> {
-    let found = folders(path, &VALIDATION);
+    let found = only(path, folders(path, &VALIDATION), "validation")?;
+    Ok(found.or_else(|| folders(path, &TEST).into_iter().next()))
+}
+
+/// The folder that was found in `path`, of which there must not be two.
+fn only(path: &Path, found: Vec<PathBuf>, what: &'static str) -> Result<Option<PathBuf>, Error> {
     if let [first, second, ..] = &found[..] {
         let [first, second] = [first, second].map(|path| path.file_name().unwrap_or_default().display().to_string());
-        return Err(Error::TwoValidations { path: path.to_owned(), first, second });
+        return Err(Error::TwoFolders { path: path.to_owned(), what, first, second });
     }
-    Ok(found.into_iter().chain(folders(path, &TEST)).next())
+    Ok(found.into_iter().next())
 }

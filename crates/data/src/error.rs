@@ -64,11 +64,13 @@ pub enum Error {
         /// Classes that are known.
         known: usize,
     },
-    /// Two folders that could be the validation set.
-    #[error("{path}: both `{first}` and `{second}` could hold the validation photos; keep one of them")]
-    TwoValidations {
+    /// Two folders that could be the same set.
+    #[error("{path}: both `{first}` and `{second}` could hold the {what} photos; keep one of them")]
+    TwoFolders {
         /// The data set.
         path: PathBuf,
+        /// `training` or `validation`.
+        what: &'static str,
         /// One.
         first: String,
         /// The other.

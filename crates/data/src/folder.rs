@@ -20,7 +20,7 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
         return table::open(csv, None, known);
     }
     let mut folders = Vec::new();
-    let mut loose = false;
+    let mut loose = Vec::new();
     for entry in entries {
         if entry.is_dir() {
             let Some(name) = entry.file_name().and_then(|name| name.to_str()) else {
@@ -28,17 +28,28 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
             };
             folders.push((name.to_owned(), entry));
         } else {
-            loose |= is_photo(&entry);
+            loose.push(entry);
         }
     }
     if folders.is_empty() {
         let path = path.to_owned();
-        return Err(if loose { Error::NoClasses { path } } else { Error::NoPhotos { path } });
+        return Err(if loose.iter().any(|file| is_photo(file)) {
+            Error::NoClasses { path }
+        } else {
+            Error::NoPhotos { path }
+        });
     }
     // By the names' bytes, which is the order of Python's `sorted`, and so of torchvision's `ImageFolder`.
     folders.sort_unstable();
     let classes = known.map_or_else(|| folders.iter().map(|(name, _)| name.clone()).collect(), <[String]>::to_vec);
-    let mut set = Dataset { path: path.to_owned(), classes, items: Vec::new(), archive: None, ignored: Vec::new() };
+    let mut set = Dataset {
+        path: path.to_owned(),
+        classes,
+        items: Vec::new(),
+        archive: None,
+        ignored: loose,
+        is_by_number: false,
+    };
     for (name, folder) in folders {
         let Some(class) = set.classes.iter().position(|class| *class == name) else {
             return Err(Error::UnknownClass { path: path.to_owned(), class: name, known: set.classes.len() });
@@ -49,6 +60,11 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
         return Err(Error::NoPhotos { path: path.to_owned() });
     }
     Ok(set)
+}
+
+/// Whether a folder holds a data set and not a class's photos: folders, or a list of photos.
+pub(crate) fn is_set(path: &Path) -> bool {
+    entries(path).is_ok_and(|entries| entries.iter().any(|entry| entry.is_dir() || table::names_labels(entry)))
 }
 
 /// Adds the photos in a folder and the folders in it, in the order of their names.

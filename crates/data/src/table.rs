@@ -53,7 +53,7 @@ pub(crate) fn open(csv: &Path, archive: Option<&Path>, known: Option<&[String]>)
     if text.len() as u64 > MAX_CSV {
         return Err(Error::TooMuch { path: csv.to_owned(), what: "the list's bytes", limit: MAX_CSV });
     }
-    let (rows, classes) = read_rows(csv, &text, known)?;
+    let (rows, classes, is_by_number) = read_rows(csv, &text, known)?;
     if rows.is_empty() {
         return Err(Error::NoPhotos { path: csv.to_owned() });
     }
@@ -65,7 +65,7 @@ pub(crate) fn open(csv: &Path, archive: Option<&Path>, known: Option<&[String]>)
     };
     let targets = rows.into_iter().map(|row| row.target);
     let items = sources.into_iter().zip(targets).map(|(source, target)| Item { source, target }).collect();
-    Ok(Dataset { path: csv.to_owned(), classes, items, archive, ignored: Vec::new() })
+    Ok(Dataset { path: csv.to_owned(), classes, items, archive, ignored: Vec::new(), is_by_number })
 }
 
 /// Finds the rows' photos in an archive.
@@ -212,8 +212,8 @@ impl Columns {
     }
 }
 
-/// The lines below the header, and the class list.
-fn read_rows(csv: &Path, text: &str, known: Option<&[String]>) -> Result<(Vec<Row>, Vec<String>), Error> {
+/// The lines below the header, the class list, and whether a known class was told by its number alone.
+fn read_rows(csv: &Path, text: &str, known: Option<&[String]>) -> Result<(Vec<Row>, Vec<String>, bool), Error> {
     let records = csv::parse(text).map_err(|(number, reason)| line(csv, number, reason))?;
     let Some(((_, header), records)) = records.split_first() else {
         return Err(Error::NoPhotos { path: csv.to_owned() });
@@ -240,7 +240,8 @@ fn read_rows(csv: &Path, text: &str, known: Option<&[String]>) -> Result<(Vec<Ro
         let place = columns.place(csv, record)?;
         rows.push(Row { line: *number, file: fields[columns.file].clone(), target, place });
     }
-    Ok((rows, classes.list()?))
+    let is_by_number = classes.is_by_number;
+    Ok((rows, classes.list()?, is_by_number))
 }
 
 /// How classes are numbered.
@@ -251,16 +252,18 @@ struct Classes<'a> {
     names: Option<Vec<String>>,
     /// Names by the CSV's number, as they are met.
     met: BTreeMap<u32, String>,
+    /// Whether a number alone said which of the known classes is meant.
+    is_by_number: bool,
 }
 
 impl<'a> Classes<'a> {
     fn numbered(csv: &'a Path, known: Option<&'a [String]>) -> Self {
-        Classes { csv, known, names: None, met: BTreeMap::new() }
+        Classes { csv, known, names: None, met: BTreeMap::new(), is_by_number: false }
     }
 
     fn named(csv: &'a Path, known: Option<&'a [String]>, names: BTreeSet<&str>) -> Self {
         let names = known.map_or_else(|| names.into_iter().map(str::to_owned).collect(), <[String]>::to_vec);
-        Classes { csv, known, names: Some(names), met: BTreeMap::new() }
+        Classes { csv, known, names: Some(names), met: BTreeMap::new(), is_by_number: false }
     }
 
     /// The class of a line.
@@ -296,7 +299,10 @@ impl<'a> Classes<'a> {
                 let found = known.iter().position(|class| class == name);
                 found.map(|index| index as u32).ok_or_else(|| unknown(name, known.len()))
             }
-            (Some(_), None) => Ok(index),
+            (Some(_), None) => {
+                self.is_by_number = true;
+                Ok(index)
+            }
             (None, None) => {
                 let reason = format!("class {index} is out of range, there are {} classes, from 0", known.len());
                 Err(line(self.csv, number, reason))

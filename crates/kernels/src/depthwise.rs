@@ -145,7 +145,9 @@ impl Depthwise {
         let parts = match &sums {
             Some(_) => shards,
             None if has_prologue => geometry.output[0].div_ceil(self.rows(&geometry)),
-            None => wanted(pool.threads(), images * count * y_len * taps).div_ceil(images * count).min(geometry.output[0]),
+            None => {
+                wanted(pool.threads(), images * count * y_len * taps).div_ceil(images * count).min(geometry.output[0])
+            }
         };
         let alone = wanted(pool.threads(), images * count * y_len * taps) == 1;
         let moments_len = volume(&[images, count, MOMENTS, LANES]);

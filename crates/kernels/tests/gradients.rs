@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{widened, activation, assert_close, blocked, geometry, random};
+use common::{activation, assert_close, blocked, geometry, random, widened};
 use mobilenet_kernels::dense::Source;
 use mobilenet_kernels::depthwise::Depthwise;
 use mobilenet_kernels::grad::{Incoming, Outgoing, dense, depthwise, pointwise, product};

@@ -62,7 +62,7 @@ impl TrainArena {
         Ok(Memory::bytes_for(&lifetimes(program, &shapes, threads)))
     }
 
-    /// Where the batch goes, in the program's order of axes. Steps leave it as it is.
+    /// Where the batch goes, N×3×H×W or N×H×W×3 by the program's order of axes. Steps leave it as it is.
     pub fn input_mut(&mut self) -> &mut [f32] {
         self.memory.write(self.input)
     }
@@ -72,7 +72,7 @@ impl TrainArena {
         self.memory.read(self.result)
     }
 
-    /// Where the gradient of the logits goes before the way back.
+    /// Where the gradient of the logits goes before the way back, N×classes.
     pub fn result_gradient_mut(&mut self) -> &mut [f32] {
         self.memory.write(self.result_gradient)
     }

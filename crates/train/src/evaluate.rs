@@ -10,6 +10,7 @@ use mobilenet_run::classify::top_k;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::loss::{CrossEntropy, Targets, binary_cross_entropy};
 
 /// How many of the likeliest classes the second figure looks at.
@@ -56,16 +57,14 @@ pub fn evaluate(program: &Program, loader: &Loader, pool: &Arc<Pool>) -> Result<
 /// As [`evaluate`], by labels or by classes whatever the photos have.
 pub(crate) fn of(program: &Program, loader: &Loader, by_labels: bool, pool: &Arc<Pool>) -> Result<Evaluation, Error> {
     let [h, w] = loader.options().preprocessing.size;
-    let mut arena = program.arena(loader.options().batch, h, w, pool)?;
+    let mut kept = Kept::none();
     let mut figures = if by_labels { Figures::Labels(Labels::default()) } else { Figures::Classes(Classes::default()) };
     let mut photos = 0;
     for batch in loader.epoch(0, 0) {
         let batch = batch?;
-        if batch.len() != arena.input_shape().n {
-            arena = program.arena(batch.len(), h, w, pool)?;
-        }
+        let arena = kept.of([batch.len(), h, w], |[n, h, w]| program.arena(n, h, w, pool))?;
         arena.input_mut().copy_from_slice(&batch.images);
-        program.run(&mut arena);
+        program.run(arena);
         let logits = arena.output("logits").unwrap_or_default();
         match &mut figures {
             Figures::Classes(classes) => classes.add(logits, &batch.targets),

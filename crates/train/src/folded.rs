@@ -13,6 +13,7 @@ use mobilenet_run::Program;
 use mobilenet_run::program::Options;
 
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::trainer::Machine;
 
 /// Largest distance of γ, of the mean and of the variance from 1, 0 and 1: files differ in whether ε, of which the largest
@@ -58,7 +59,7 @@ pub fn unfold(
     let options = Options { isa: machine.isa, outputs: taps.clone(), ..Options::default() };
     let program = Program::compile(&watched, params.clone(), &options)?;
     let mut sums: Vec<Sums> = norms(graph).map(|(node, _)| Sums::new(node.channels)).collect();
-    let mut arena = None;
+    let mut kept = Kept::none();
     let mut photos = 0;
     for batch in batches {
         let batch = batch?;
@@ -66,18 +67,13 @@ pub fn unfold(
         let length = batch.images.len() / batch.len();
         for images in batch.images.chunks(AT_ONCE * length) {
             let n = images.len() / length;
-            // An arena of another size gives its memory back first.
-            let mut at = match arena.take().filter(|(size, _)| *size == [n, h, w]) {
-                Some((_, arena)) => arena,
-                None => program.arena(n, h, w, &machine.pool)?,
-            };
-            at.input_mut().copy_from_slice(images);
-            program.run(&mut at);
+            let arena = kept.of([n, h, w], |[n, h, w]| program.arena(n, h, w, &machine.pool))?;
+            arena.input_mut().copy_from_slice(images);
+            program.run(arena);
             for (sums, tap) in sums.iter_mut().zip(&taps) {
-                sums.add(at.output(tap).unwrap_or_default(), n);
+                sums.add(arena.output(tap).unwrap_or_default(), n);
             }
             photos += n;
-            arena = Some(([n, h, w], at));
         }
     }
     if photos > 0 {

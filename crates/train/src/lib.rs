@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod folded;
 pub mod folder;
 mod hash;
+mod kept;
 mod layer;
 pub mod loss;
 pub mod measure;

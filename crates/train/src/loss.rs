@@ -153,8 +153,8 @@ pub fn binary_cross_entropy(
     loss
 }
 
-/// Weights that make every class count the same in a data set: photos / (classes · photos of the class), and 0 for a
-/// class without any.
+/// Weights that make every class count the same in a data set: photos / (classes with photos · photos of the class), and 0
+/// for a class without any.
 pub fn balanced_weights(counts: &[usize]) -> Vec<f32> {
     let photos: usize = counts.iter().sum();
     let present = counts.iter().filter(|&&n| n > 0).count();

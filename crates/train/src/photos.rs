@@ -39,23 +39,31 @@ impl Recipe {
         begun.map_or(self.resolution, |[_, pixels]| *pixels)
     }
 
-    /// Batches to learn from in an epoch.
-    pub fn training_photos(&self, epoch: u64) -> LoaderOptions {
+    /// Batches to learn from in an epoch, beside `threads` threads that compute.
+    pub fn training_photos(&self, epoch: u64, threads: usize) -> LoaderOptions {
         let preprocessing = self.preprocessing_to(self.resolution_in(epoch));
-        LoaderOptions::training(self.batch, self.seed, preprocessing, augment(&self.augmentation))
+        let photos = LoaderOptions::training(self.batch, self.seed, preprocessing, augment(&self.augmentation));
+        LoaderOptions { workers: workers(threads), ..photos }
     }
 
     /// Batches to estimate batch norm's statistics from: in random order, for a few photos should be of all classes, and
     /// as evaluation sees them.
-    pub fn estimation_photos(&self) -> LoaderOptions {
-        LoaderOptions::training(self.batch, self.seed, self.preprocessing(), Augment::none())
+    pub fn estimation_photos(&self, threads: usize) -> LoaderOptions {
+        let photos = LoaderOptions::training(self.batch, self.seed, self.preprocessing(), Augment::none());
+        LoaderOptions { workers: workers(threads), ..photos }
     }
 
     /// Batches to check with.
-    pub fn evaluation_photos(&self) -> LoaderOptions {
+    pub fn evaluation_photos(&self, threads: usize) -> LoaderOptions {
         // Once an epoch each: memory is for the photos to learn from.
-        LoaderOptions { cache_bytes: 0, ..LoaderOptions::evaluation(self.batch, self.preprocessing()) }
+        let photos = LoaderOptions::evaluation(self.batch, self.preprocessing());
+        LoaderOptions { cache_bytes: 0, workers: workers(threads), ..photos }
     }
+}
+
+/// Workers that make batches beside threads that compute: their work is a small part of a step's.
+fn workers(threads: usize) -> usize {
+    threads.div_ceil(4)
 }
 
 fn augment(a: &Augmentation) -> Augment {

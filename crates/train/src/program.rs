@@ -131,7 +131,7 @@ impl TrainProgram {
     /// Memory for batches of `n` images of `h`×`w` pixels, worked on by the threads of `pool`.
     ///
     /// # Errors
-    /// Where the network cannot take that size.
+    /// Where the network cannot take that size, or the system has no memory for it.
     pub fn arena(&self, n: usize, h: usize, w: usize, pool: &Arc<Pool>) -> Result<TrainArena, Error> {
         TrainArena::new(self, n, h, w, pool)
     }
@@ -159,7 +159,7 @@ impl TrainProgram {
         &self.values
     }
 
-    /// Their values to be changed, beside the gradients.
+    /// Their values to be changed, beside the gradients; their number is not to change.
     pub fn values_mut(&mut self) -> (&mut [Vec<f32>], &[Vec<f32>]) {
         self.is_stale = true;
         (&mut self.values, &self.gradients)
@@ -183,6 +183,9 @@ impl TrainProgram {
     }
 
     /// From the arena's input to its result.
+    ///
+    /// # Panics
+    /// Where the arena is another program's, with values of other sizes.
     pub fn forward(&mut self, arena: &mut TrainArena, forward: Forward) {
         self.begin(arena, forward);
         for i in 0..self.steps.forward.len() {
@@ -190,7 +193,10 @@ impl TrainProgram {
         }
     }
 
-    /// From the gradient of the arena's result, as the last [`TrainProgram::forward`] gave it, to all gradients.
+    /// From the gradient of the arena's result, of the logits that the last [`TrainProgram::forward`] gave, to all gradients.
+    ///
+    /// # Panics
+    /// As [`TrainProgram::forward`].
     pub fn backward(&mut self, arena: &mut TrainArena) {
         for i in 0..self.steps.backward.len() {
             self.step(self.steps.backward[i], arena);

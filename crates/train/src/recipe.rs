@@ -1,5 +1,5 @@
-//! Every setting of a training run, as a TOML file and as flags. `recipes/` in the repository holds the three papers'
-//! and two for small photos.
+//! Every setting of a training run, as a TOML file and as flags. `recipes/` in the repository holds the three papers',
+//! two for CIFAR-10 and one for few photos.
 //!
 //! Keys that a file leaves out have the values of [`Recipe::default`].
 

@@ -11,6 +11,7 @@ use mobilenet_kernels::Pool;
 
 use crate::arena::TrainArena;
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::program::{Forward, Statistics, TrainProgram};
 
 /// The batch's statistics alone, and nothing dropped.
@@ -29,22 +30,18 @@ pub fn reestimate(
 ) -> Result<usize, Error> {
     let mut sums: Vec<Vec<[f64; 2]>> = Vec::new();
     let mut photos = 0;
-    let mut arena: Option<([usize; 3], TrainArena)> = None;
+    let mut kept = Kept::none();
     for batch in batches {
         let batch = batch?;
         let (n, [h, w]) = (batch.len(), batch.size);
-        let mut at = match arena.take().filter(|(size, _)| *size == [n, h, w]) {
-            Some((_, arena)) => arena,
-            None => program.arena(n, h, w, pool)?,
-        };
+        let arena = kept.of([n, h, w], |[n, h, w]| program.arena(n, h, w, pool))?;
         if photos == 0 {
             sums = clear(program);
         }
-        at.input_mut().copy_from_slice(&batch.images);
-        program.forward(&mut at, FORWARD);
-        add(program, &at, n as f64, &mut sums);
+        arena.input_mut().copy_from_slice(&batch.images);
+        program.forward(arena, FORWARD);
+        add(program, arena, n as f64, &mut sums);
         photos += n;
-        arena = Some(([n, h, w], at));
     }
     if photos > 0 {
         set(program, &sums, photos as f64);

@@ -10,13 +10,14 @@ use mobilenet_run::program::Options;
 use mobilenet_run::{Arena, Program};
 
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::loss::Distillation;
 use crate::recipe::{self, Recipe};
 
 /// A teacher's program, and how its word counts.
 pub(crate) struct Teacher {
     program: Program,
-    arena: Option<([usize; 3], Arena)>,
+    arena: Kept<Arena>,
     pub distillation: Distillation,
     /// From the student's pixels to the teacher's: a factor and a summand a channel.
     pixels: [(f32, f32); 3],
@@ -59,19 +60,13 @@ impl Teacher {
         });
         let program = Program::compile(&graph, params, &Options { isa, ..Options::default() })?;
         let distillation = Distillation { temperature: recipe.temperature as f32, mix: recipe.mix as f32 };
-        Ok(Teacher { program, arena: None, distillation, pixels, order, logits: Vec::new() })
+        Ok(Teacher { program, arena: Kept::none(), distillation, pixels, order, logits: Vec::new() })
     }
 
     /// The teacher's logits for a batch.
     pub fn logits(&mut self, batch: &Batch, pool: &Arc<Pool>) -> Result<&[f32], Error> {
         let [h, w] = batch.size;
-        let size = [batch.len(), h, w];
-        if self.arena.as_ref().is_none_or(|(of, _)| *of != size) {
-            // The old one's memory is given back first.
-            self.arena = None;
-            self.arena = Some((size, self.program.arena(batch.len(), h, w, pool)?));
-        }
-        let Some((_, arena)) = &mut self.arena else { unreachable!("made above") };
+        let arena = self.arena.of([batch.len(), h, w], |[n, h, w]| self.program.arena(n, h, w, pool))?;
         let planes = arena.input_mut().chunks_exact_mut(h * w).zip(batch.images.chunks_exact(h * w));
         for (plane, (to, from)) in planes.enumerate() {
             let (factor, summand) = self.pixels[plane % 3];

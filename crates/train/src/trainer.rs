@@ -4,6 +4,7 @@
 //! same bits as not stopping.
 
 mod begin;
+mod event;
 mod resume;
 
 use std::collections::BTreeMap;
@@ -14,14 +15,13 @@ use std::time::Instant;
 
 use mobilenet_data::{Batch, Dataset, Epoch, Loader};
 use mobilenet_kernels::{Isa, Pool};
-use mobilenet_net::arch::{self, Spec, Table};
+use mobilenet_net::arch::{self, Spec};
 use mobilenet_net::graph::Parameter;
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_net::recognise::Outputs;
 use mobilenet_net::{Graph, Params, init};
 use mobilenet_run::Program;
 use mobilenet_run::program::Options;
-use serde::Serialize;
 
 use crate::accumulate::Accumulator;
 use crate::arena::TrainArena;
@@ -30,6 +30,7 @@ use crate::checkpoint::{Checkpoint, Network, Position};
 use crate::error::Error;
 use crate::evaluate::{self, Evaluation};
 use crate::folded::{is_folded, unfold};
+use crate::kept::Kept;
 use crate::memory;
 use crate::model_file;
 use crate::objective::{Objective, Outcome, expect_one_label};
@@ -39,72 +40,13 @@ use crate::recipe::{BnStatistics, LossKind, Recipe};
 use crate::reestimate::reestimate;
 
 pub use begin::{Origin, Plan, Start};
+pub use event::{Control, Ended, Event};
 pub use resume::Resumed;
 
 /// Photos that give folded weights their statistics.
 const UNFOLD_PHOTOS: usize = 256;
 /// The trained network's file in a run's folder.
 pub const MODEL: &str = "model.safetensors";
-
-/// What the trainer tells whoever watches.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "snake_case", tag = "event")]
-pub enum Event {
-    /// The weights to begin with had their batch norms folded; photos have given them true statistics, and the network
-    /// computes what it did. See [`folded`](crate::folded).
-    Unfolded {
-        /// Photos that the statistics are of.
-        photos: usize,
-    },
-    /// Training begins.
-    Start(Box<Plan>),
-    /// A step was made.
-    Step {
-        /// Epochs so far, with a fraction.
-        epoch: f64,
-        /// Mean loss of the step's photos.
-        loss: f64,
-        /// Share of them whose largest logit is their label.
-        top1: f64,
-        /// The learning rate.
-        lr: f64,
-        /// Since this run began.
-        images_per_second: f64,
-        /// Until the last step.
-        seconds_left: f64,
-    },
-    /// An epoch is complete.
-    Epoch {
-        /// Epochs so far, with a fraction where the last one was cut short.
-        epoch: f64,
-        /// Mean over the epoch's steps in this run; none where it had no step left.
-        training_loss: Option<f64>,
-        /// Share of those steps' photos, as training shows them, whose largest logit is their label.
-        training_top1: Option<f64>,
-        /// On the validation photos, where there are any.
-        validation: Option<Evaluation>,
-        /// Seconds of this run.
-        seconds: f64,
-    },
-}
-
-/// What the watcher wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// More steps.
-    Continue,
-    /// A checkpoint, and an end for now.
-    Stop,
-}
-
-/// How training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// After its last epoch.
-    Done,
-    /// When it was told to; the checkpoint goes on from there.
-    Stopped,
-}
 
 /// A network in training.
 pub struct Trainer {
@@ -114,7 +56,7 @@ pub struct Trainer {
     folder: PathBuf,
     machine: Machine,
     program: TrainProgram,
-    arena: Option<([usize; 3], TrainArena)>,
+    arena: Kept<TrainArena>,
     optimizer: Optimizer,
     /// Where a step has several batches.
     accumulator: Option<Accumulator>,
@@ -186,10 +128,10 @@ impl Trainer {
             }
             expect_same_classes(&dataset, photos)?;
         }
-        let table = match recipe.dropout {
-            Some(rate) => Table { dropout: rate as f32, ..arch::find(&recipe.model)? },
-            None => arch::find(&recipe.model)?,
-        };
+        let kept = start.as_ref().and_then(|start| start.kept.as_ref()).filter(|(model, _)| *model == recipe.model);
+        let found = arch::find(&recipe.model);
+        let mut table = found.or_else(|error| kept.map(|(_, table)| table.clone()).ok_or(error))?;
+        table.dropout = recipe.dropout.map_or(table.dropout, |rate| rate as f32);
         let conventions = start.as_ref().map_or_else(Spec::default, |start| Spec {
             padding: start.spec.padding,
             bn_epsilon: start.spec.bn_epsilon,
@@ -212,8 +154,9 @@ impl Trainer {
         optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));
         let accumulator = (recipe.accumulate > 1).then(|| Accumulator::new(program.gradients()));
         let average = average(&recipe, &program);
-        let loader = Loader::new(dataset.clone(), recipe.training_photos(0));
-        let validation = validation.map(|dataset| Loader::new(dataset, recipe.evaluation_photos()));
+        let loader = Loader::new(dataset.clone(), recipe.training_photos(0, machine.pool.threads()));
+        let validation =
+            validation.map(|dataset| Loader::new(dataset, recipe.evaluation_photos(machine.pool.threads())));
         let trainer = Trainer {
             position: Position::default(),
             network: Network { table, spec },
@@ -227,7 +170,7 @@ impl Trainer {
                 machine.isa,
             ),
             machine,
-            arena: None,
+            arena: Kept::none(),
             origin,
             recipe,
             program,
@@ -309,7 +252,7 @@ impl Trainer {
         watch: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<ControlFlow<(), Option<(f64, f64)>>, Error> {
         let epoch = self.position.epoch;
-        self.loader.set_options(self.recipe.training_photos(epoch));
+        self.loader.set_options(self.recipe.training_photos(epoch, self.machine.pool.threads()));
         let done = self.position.step_in_epoch as usize * self.recipe.accumulate;
         let mut batches = self.loader.epoch(epoch, done);
         let (mut losses, mut count) = (0.0, 0usize);
@@ -323,7 +266,7 @@ impl Trainer {
             clock.images += photos;
             let images_per_second = clock.images as f64 / clock.begin.elapsed().as_secs_f64();
             let left = (end - self.position.steps_of(steps)) as f64;
-            let photos_left = left * self.recipe.batch as f64 * self.recipe.accumulate as f64;
+            let photos_left = left / steps as f64 * self.loader.dataset().len() as f64;
             let seconds_left = photos_left / images_per_second;
             let top1 = right as f64 / photos as f64;
             if watch(&Event::Step { epoch: at, loss, top1, lr, images_per_second, seconds_left }) == Control::Stop {
@@ -381,8 +324,8 @@ impl Trainer {
             return Ok(());
         }
         // A program there and back takes as much memory as training does: one at a time.
-        self.arena = None;
-        self.loader.set_options(self.recipe.estimation_photos());
+        self.arena = Kept::none();
+        self.loader.set_options(self.recipe.estimation_photos(self.machine.pool.threads()));
         let photos = self.loader.epoch(self.position.epoch, 0).take(batches);
         let Some(average) = &mut self.average else {
             reestimate(&mut self.program, photos, &self.machine.pool)?;
@@ -425,11 +368,8 @@ impl Trainer {
     pub fn learn(&mut self, batch: &Batch) -> Result<Outcome, Error> {
         let n = batch.len();
         let [h, w] = batch.size;
-        // An arena of another size gives its memory back first.
-        let mut arena = match self.arena.take().filter(|(size, _)| *size == [n, h, w]) {
-            Some((_, arena)) => arena,
-            None => self.program.arena(n, h, w, &self.machine.pool)?,
-        };
+        let make = |[n, h, w]: [usize; 3]| self.program.arena(n, h, w, &self.machine.pool);
+        let arena = self.arena.of([n, h, w], make)?;
         arena.input_mut().copy_from_slice(&batch.images);
         let statistics = match self.recipe.bn_statistics {
             BnStatistics::Batch => Statistics::Batch { momentum: self.recipe.bn_momentum as f32 },
@@ -437,19 +377,18 @@ impl Trainer {
         };
         let batches = self.position.step * self.recipe.accumulate as u64 + self.learned;
         let dropout = Some(self.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ batches);
-        self.program.forward(&mut arena, Forward { statistics, dropout });
+        self.program.forward(arena, Forward { statistics, dropout });
 
         let (logits, gradient) = arena.result_and_gradient_mut();
         let outcome = self.objective.run(batch, logits, gradient, &self.machine.pool)?;
         if !outcome.loss.is_finite() {
             return Err(self.not_a_number(self.runaway().unwrap_or_else(|| "the loss".into())));
         }
-        self.program.backward(&mut arena);
+        self.program.backward(arena);
         if let Some(accumulator) = &mut self.accumulator {
             accumulator.add(self.program.gradients(), n);
         }
         self.learned += 1;
-        self.arena = Some(([n, h, w], arena));
         Ok(outcome)
     }
 

@@ -67,7 +67,7 @@ fn steps_are_those_of_a_loop_by_hand() {
     let kind = recipe.optimizer.kind;
     let mut optimizer = Optimizer::new(kind, recipe.settings(), program.parameters(), &graph);
     let statistics = Statistics::Batch { momentum: recipe.bn_momentum as f32 };
-    let loader = mobilenet_data::Loader::new(data, recipe.training_photos(0));
+    let loader = mobilenet_data::Loader::new(data, recipe.training_photos(0, 1));
     let batches: Vec<_> = loader.epoch(0, 0).map(Result::unwrap).collect();
     for step in batches.chunks(3) {
         let photos: usize = step.iter().map(|b| b.len()).sum();

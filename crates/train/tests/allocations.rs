@@ -70,7 +70,7 @@ fn trainers() {
     ];
     for keys in cases {
         let recipe = recipe(keys);
-        let options = LoaderOptions { workers: 0, ..recipe.training_photos(0) };
+        let options = LoaderOptions { workers: 0, ..recipe.training_photos(0, 1) };
         let loader = Loader::new(data.clone(), options);
         let batches: Vec<Batch> = loader.epoch(0, 0).take(2).map(Result::unwrap).collect();
         let pool = Arc::new(Pool::new(2));

@@ -48,6 +48,16 @@ impl Golden {
         }
     }
 
+    /// How many losses and gradients single precision determines at least, of files whose figures we know: noise of our
+    /// own must not widen what is allowed.
+    fn determined(&self) -> [usize; 2] {
+        match &*self.file {
+            "train_tv_mobilenet_v3_small_w050.safetensors" => [6, 142],
+            "train_tv_mobilenet_v2_w035.safetensors" => [1, 8],
+            _ => [1, 1],
+        }
+    }
+
     fn number(&self, key: &str) -> f64 {
         self.metadata[key].parse().unwrap()
     }
@@ -96,13 +106,18 @@ impl Golden {
         for (step, (&got, &want)) in run.losses.iter().zip(&self.losses).enumerate() {
             let own = noisy.iter().map(|other| apart(other.losses[step], got)).fold(0.0, f64::max);
             let error = apart(got, want.into());
-            assert!(error < 1e-4f64.max(3.0 * own), "{} on {isa}: a loss is {got}, not {want} ({own})", self.file);
+            assert!(
+                error < 1e-4f64.max(3.0 * own.min(0.1)),
+                "{} on {isa}: a loss is {got}, not {want} ({own})",
+                self.file
+            );
             if own > 1e-5 {
                 break;
             }
             (steps, worst_loss) = (steps + 1, worst_loss.max(error));
         }
-        assert!(steps > 0, "{} on {isa}: not even the first loss is determined", self.file);
+        let [losses, gradients] = self.determined();
+        assert!(steps >= losses, "{} on {isa}: only {steps} losses are determined", self.file);
 
         let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
         let distance = |a: &[f32], b: &[f32]| norm(&mut a.iter().zip(b).map(|(a, b)| a - b));
@@ -122,6 +137,7 @@ impl Golden {
                 (tensors, worst_gradient) = (tensors + 1, worst_gradient.max(error));
             }
         }
+        assert!(tensors >= gradients, "{} on {isa}: only {tensors} gradients are determined", self.file);
         let (of, all) = (self.losses.len(), run.gradients.len());
         format!(
             "{} {isa}: {steps} of {of} losses determined, within {worst_loss:.1e}; \

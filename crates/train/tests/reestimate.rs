@@ -98,7 +98,7 @@ fn after_the_last_epoch_the_weights_that_count_have_their_own_statistics() {
         let graph = arch::Table { dropout: 0.0, ..graph }.graph(&spec).unwrap();
         let params = Params { tensors: running, ..Params::default() };
         let mut program = TrainProgram::compile(&graph, &params, Default::default()).unwrap();
-        let loader = Loader::new(data.clone(), recipe.estimation_photos());
+        let loader = Loader::new(data.clone(), recipe.estimation_photos(1));
         // Twenty photos are in three batches of eight; two epochs came before.
         reestimate(&mut program, loader.epoch(2, 0).take(3), &Arc::new(Pool::new(1))).unwrap();
         assert!(program.params().tensors == estimated, "the statistics are those of the function for itself");

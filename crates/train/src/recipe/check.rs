@@ -4,7 +4,7 @@ use std::fmt;
 
 use mobilenet_net::Error;
 
-use super::{BnStatistics, LossKind, Recipe};
+use super::{BnStatistics, ClassWeights, LossKind, Recipe};
 use crate::optim::OptimizerKind;
 
 /// What a number may be.
@@ -60,6 +60,9 @@ impl Recipe {
         }
         if self.loss == LossKind::Binary && self.teacher.is_some() {
             return refuse("teacher belongs to loss = \"cross_entropy\"".into());
+        }
+        if self.loss == LossKind::Binary && self.class_weights == ClassWeights::Balanced {
+            return refuse("class_weights = \"balanced\" belongs to loss = \"cross_entropy\": in the other every label counts the same".into());
         }
         if self.bn_reestimate > 0 && self.bn_statistics == BnStatistics::Frozen {
             return refuse("bn_reestimate changes what bn_statistics = \"frozen\" keeps; leave one of them out".into());

@@ -3,15 +3,16 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use mobilenet_net::arch::Spec;
+use mobilenet_net::arch::{Spec, Table};
 use mobilenet_net::graph::Parameter;
 use mobilenet_net::{Graph, Params};
 use mobilenet_run::MemoryUse;
 use serde::{Serialize, Serializer};
 
 use super::Trainer;
-use crate::checkpoint::Found;
+use crate::checkpoint::{Checkpoint, Found};
 use crate::memory;
+use crate::recipe::Recipe;
 
 /// Weights to begin with.
 #[derive(Clone, Debug)]
@@ -22,13 +23,17 @@ pub struct Start {
     pub spec: Spec,
     /// The weights by the graph's names.
     pub params: Params,
+    /// A checkpoint's network and the name that its recipe had for it, which may be a file that is not there any more.
+    pub kept: Option<(String, Table)>,
 }
 
 impl Start {
     /// A checkpoint's weights, for a trainer that is to [resume](Trainer::resume) from it.
-    pub fn checkpoint(found: &Found) -> Start {
-        let params = Params { tensors: found.checkpoint.weights.clone(), ..Params::default() };
-        Start { path: found.path.clone(), spec: found.checkpoint.network.spec.clone(), params }
+    pub fn checkpoint(found: Found) -> Start {
+        let Found { checkpoint: Checkpoint { network, weights, recipe, .. }, path, .. } = found;
+        let params = Params { tensors: weights, ..Params::default() };
+        let kept = Recipe::from_toml(&recipe).ok().map(|recipe| (recipe.model, network.table));
+        Start { path, spec: network.spec, params, kept }
     }
 
     /// Puts the tensors that have a name and shape of `params` into it, and tells of both kinds.
@@ -93,7 +98,7 @@ pub struct Plan {
     pub class_names: Vec<String>,
     /// Height and width of the photos.
     pub resolution: usize,
-    /// Photos in a step.
+    /// Photos that are worked on together.
     pub batch: usize,
     /// Times that every photo is seen.
     pub epochs: f64,

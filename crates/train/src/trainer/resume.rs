@@ -107,7 +107,8 @@ impl Trainer {
         let steps = self.steps_in_epoch();
         let then = extra.get(STEPS).and_then(|text| text.parse().ok()).filter(|&then: &u64| then > 0);
         // Other photos or batches: the epoch goes on at the same share of it.
-        position.step_in_epoch = position.step_in_epoch * steps / then.unwrap_or(steps);
+        let at = u128::from(position.step_in_epoch) * u128::from(steps) / u128::from(then.unwrap_or(steps));
+        position.step_in_epoch = at.min(u128::from(steps)) as u64;
         let epoch = position.epoch as f64 + position.step_in_epoch as f64 / steps as f64;
         self.origin = Origin::Checkpoint { file: path.display().to_string(), epoch };
         self.position = position;
