@@ -128,6 +128,9 @@ struct Class {
     probability: f32,
 }
 
+/// Photos whose rate is worth a line.
+const MANY: usize = 10;
+
 impl Classify {
     pub fn run(self) -> Result<(), Failure> {
         if self.paths.iter().filter(|path| *path == Path::new("-")).count() > 1 {
@@ -175,7 +178,7 @@ impl Classify {
             )?;
             failure.map_or(Ok(()), Err)?;
             let seconds = start.elapsed().as_secs_f64();
-            if done > 1 {
+            if done >= MANY {
                 note!("{done} photos in {seconds:.1} s: {:.1} photos/s", done as f64 / seconds);
             }
         }

@@ -138,10 +138,11 @@ fn an_instruction_set_that_is_none_or_not_here_is_refused() {
 #[cfg(target_os = "linux")]
 fn more_memory_than_there_is_is_an_error() {
     let mut command = std::process::Command::new("sh");
-    let bench = format!("ulimit -v 524288; {} bench mobilenet_v2 --resolution 4096 --threads 1", common::PROGRAM);
+    let bench =
+        format!("ulimit -v 524288; {} bench mobilenet_v2 --resolution 4096 --threads 1 --memory low", common::PROGRAM);
     command.args(["-c", &bench]);
     let ended = Folder::new().end(command, b"");
-    let text = "error: 1×4096×4096 pixels need 2112 MiB of memory, which the system does not give; take fewer\n";
+    let text = "error: 1×4096×4096 pixels need 962 MiB of memory, which the system does not give; take fewer\n";
     assert_eq!((ended.code, ended.err.as_str()), (2, text));
 }
 

@@ -128,6 +128,7 @@ fn profile_json_adds_up() {
     assert_eq!(
         keys(&profile),
         [
+            "arena_bytes",
             "batch",
             "instruction_set",
             "kernels",
@@ -180,7 +181,8 @@ fn profile_draws_a_picture_and_leaves_nothing_else() {
     std::fs::write(&path, "old").unwrap();
     let text = stdout(&[&QUICK[..], &["--svg", path.to_str().unwrap()]].concat());
     assert!(text.starts_with("mobilenet_v3_small, 48×32 pixels, batch 1, "), "{text}");
-    assert!(text.lines().last().unwrap().starts_with("whole run "), "{text}");
+    let [.., run, memory] = &text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+    assert!(run.starts_with("whole run ") && memory.starts_with("activations take "), "{text}");
     let picture = std::fs::read_to_string(&path).unwrap();
     assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
     assert!(picture.contains(">mobilenet_v3_small, 48×32 pixels, batch 1, "));

@@ -15,7 +15,7 @@ use crate::split::{Shared, for_each, piece, wanted};
 use crate::window::Geometry;
 
 /// Bytes of a slice, expanded and filtered: part of a small L2 cache.
-const SLICE_BYTES: usize = 384 << 10;
+const SLICE_BYTES: usize = 288 << 10;
 /// Fewest rows of output in a task: each expands the rows around its own once more.
 const FEWEST_ROWS: usize = 7;
 
@@ -51,7 +51,7 @@ pub struct Call<'a> {
 struct Slice {
     /// Rows of output.
     rows: usize,
-    /// Rows of the window of expanded rows.
+    /// Rows of the window of expanded rows; none where there is no expansion.
     window: usize,
     /// Blocks of the expanded tensor, and values of one of its rows, before and behind the depthwise convolution.
     blocks: usize,
@@ -67,7 +67,8 @@ impl Slice {
         let row_bytes = blocks * (g.stride[0] * line[0] + line[1]) * size_of::<f32>();
         let first_bytes = blocks * reach.saturating_sub(g.stride[0]) * line[0] * size_of::<f32>();
         let rows = (SLICE_BYTES.saturating_sub(first_bytes) / row_bytes).clamp(1, g.output[0].max(1));
-        Slice { rows, window: ((rows - 1) * g.stride[0] + reach).min(g.input[0]), blocks, line }
+        let window = layers.expand.map_or(0, |_| ((rows - 1) * g.stride[0] + reach).min(g.input[0]));
+        Slice { rows, window, blocks, line }
     }
 
     /// Values of the window and of the filtered slice.

@@ -65,7 +65,7 @@ fn trainers() {
     let cases: [&[(&str, &str)]; 4] = [
         &[("average", "0.9"), ("clip_norm", "1"), ("class_weights", "balanced"), ("dropout", "0.2")],
         &[("augmentation.mixup", "0.2"), ("label_smoothing", "0.1")],
-        &[("loss", "binary"), ("augmentation.cutmix", "1"), ("class_weights", "balanced")],
+        &[("loss", "binary"), ("augmentation.cutmix", "1")],
         &[("accumulate", "2"), ("bn_statistics", "frozen")],
     ];
     for keys in cases {

@@ -330,6 +330,27 @@ fn squeeze_and_excite_with_every_gate() {
 }
 
 #[test]
+fn a_map_that_is_pooled_or_gated_after_its_excitation_is_refused() {
+    let compile = |net: Net| {
+        let graph = net.graph();
+        let params = mobilenet_net::init::for_training(&graph, 1);
+        TrainProgram::compile(&graph, &params, TrainOptions::default()).err().expect("no gradient").to_string()
+    };
+    let excited = |map: Net| {
+        let at = map.at;
+        (map.squeeze_and_excite(8, Activation::Sigmoid), at)
+    };
+    let (net, map) = excited(Net::new(3, 17).norm());
+    let first = net.push(Op::GlobalAveragePool);
+    let pooled = first.at;
+    let later = Net { at: map, ..first }.push(Op::GlobalAveragePool).join(Op::Add, pooled);
+    assert!(compile(later.push(Op::FullyConnected { out: 3 })).contains("Excite"));
+    let (net, _) = excited(Net::new(3, 17).norm());
+    let (twice, _) = excited(net);
+    assert!(compile(twice.pointwise(3, true)).contains("Excite"));
+}
+
+#[test]
 fn shortcuts_pools_and_dropout() {
     let bottleneck = |net: Net| {
         let (from, channels) = (net.at, net.graph[net.at].channels);
@@ -344,19 +365,6 @@ fn shortcuts_pools_and_dropout() {
     });
     check("a pooled shortcut", || {
         bottleneck(Net::new(3, 5)).push(Op::GlobalAveragePool).push(Op::FullyConnected { out: 3 })
-    });
-    check("a map that is pooled after its excitation", || {
-        let net = Net::new(3, 17).norm();
-        let from = net.at;
-        let gate = net.push(Op::GlobalAveragePool).pointwise(17, true).activate(Activation::Sigmoid);
-        let (gate, map) = (gate.at, Net { at: from, ..gate }.depthwise(3, 1, Padding::Symmetric, false).norm());
-        let at = map.at;
-        let mut excited = map;
-        excited.at = gate;
-        let excited = excited.join(Op::Excite, at).push(Op::GlobalAveragePool);
-        let first = excited.at;
-        let second = Net { at, ..excited }.push(Op::GlobalAveragePool);
-        second.join(Op::Add, first).push(Op::FullyConnected { out: 3 })
     });
     check("two pools of one map", || {
         let net = Net::new(3, 17).norm().activate(Activation::HSwish);

@@ -35,7 +35,7 @@ fn photos(folder: &Path) -> Arc<Dataset> {
 fn labels_are_learned_and_classified_independently() {
     let folder = tempfile::tempdir().unwrap();
     let data = photos(&folder.path().join("photos"));
-    let recipe = recipe(&[("loss", "binary"), ("epochs", "60"), ("bn_momentum", "0.3"), ("class_weights", "balanced")]);
+    let recipe = recipe(&[("loss", "binary"), ("epochs", "60"), ("bn_momentum", "0.3")]);
     let mut trainer = trainer(&recipe, &data, folder.path());
     trainer.run(&mut |_| Control::Continue).unwrap();
     let figures = trainer.evaluate().unwrap().unwrap();
