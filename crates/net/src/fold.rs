@@ -1,19 +1,48 @@
 //! Graph → graph: batch norm into the weights before it, dropout away. What is left is what inference computes.
 
+use std::collections::BTreeMap;
+
 use crate::error::Error;
 use crate::graph::{Graph, Node, NodeId, Op, Padding, Role, Window};
 use crate::tensor::{Params, Tensor};
+
+/// A folded graph, whose weights are multiplied when they are taken: until then they lie as they were read, so that a
+/// network is never in memory twice.
+#[derive(Debug)]
+pub struct Folded {
+    /// The graph.
+    pub graph: Graph,
+    params: Params,
+    /// A factor for every output channel, by the weights' names.
+    scales: BTreeMap<String, Vec<f64>>,
+}
+
+impl Folded {
+    /// Takes a parameter out, by the graph's name for it; none that is taken already.
+    pub fn take(&mut self, name: &str) -> Option<Tensor> {
+        let tensor = self.params.tensors.remove(name)?;
+        let shape = tensor.shape().to_vec();
+        let mut values = tensor.into_f32();
+        if let Some(scales) = self.scales.remove(name) {
+            let per_channel = values.len() / scales.len();
+            for (channel, scale) in values.chunks_exact_mut(per_channel.max(1)).zip(&scales) {
+                channel.iter_mut().for_each(|w| *w = (f64::from(*w) * scale) as f32);
+            }
+        }
+        Some(Tensor::from_f32(&shape, values))
+    }
+}
 
 /// Folds every batch norm of `graph` into the layer before it and drops dropout.
 ///
 /// A layer's weights are multiplied by γ / √(variance + ε) per output channel and its bias becomes
 /// (bias − mean) · γ / √(variance + ε) + β, in double precision. A batch norm that follows no such layer, or one whose
-/// result others read too, becomes a 1×1 depthwise convolution. Weights are converted to `f32`. Names stay; outputs and
+/// result others read too, becomes a 1×1 depthwise convolution. Weights are taken as `f32`. Names stay; outputs and
 /// taps of a removed node point to the node that took its place.
 ///
 /// # Errors
 /// [`Error::Config`] where a parameter is missing, misshapen or damaged so that a batch norm divides by no number.
-pub fn fold(graph: &Graph, mut params: Params) -> Result<(Graph, Params), Error> {
+pub fn fold(graph: &Graph, mut params: Params) -> Result<Folded, Error> {
     let mut read_by = vec![0usize; graph.nodes.len()];
     for node in &graph.nodes {
         node.inputs.iter().for_each(|i| read_by[i.0] += 1);
@@ -24,49 +53,49 @@ pub fn fold(graph: &Graph, mut params: Params) -> Result<(Graph, Params), Error>
             read_by[id.0] += 1;
         }
     }
-    let mut folded = Graph::default();
-    let mut kept = Params { metadata: std::mem::take(&mut params.metadata), ..Params::default() };
+    let kept = Params { metadata: std::mem::take(&mut params.metadata), ..Params::default() };
+    let mut folded = Folded { graph: Graph::default(), params: kept, scales: BTreeMap::new() };
     // Where each node of the old graph is in the new one.
     let mut place: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     for (id, node) in graph.ids().zip(&graph.nodes) {
         let inputs: Vec<NodeId> = node.inputs.iter().map(|i| place[i.0]).collect();
         let new = match node.op {
-            Op::Input => folded.input(node.channels),
+            Op::Input => folded.graph.input(node.channels),
             Op::Dropout { .. } => inputs[0],
             Op::BatchNorm { epsilon } => {
                 let norm = Norm::take(&mut params, node, epsilon)?;
                 let before = &graph[node.inputs[0]];
                 let foldable = matches!(before.op, Op::Convolution { .. } | Op::Depthwise { .. });
                 if foldable && read_by[node.inputs[0].0] == 1 {
-                    norm.into_layer(&mut folded, inputs[0], &mut kept);
+                    norm.into_layer(&mut folded, inputs[0]);
                     inputs[0]
                 } else {
-                    norm.into_depthwise(&mut folded, node, inputs[0], &mut kept)
+                    norm.into_depthwise(&mut folded, node, inputs[0])
                 }
             }
             op => {
                 for parameter in graph.parameters_of(id) {
-                    let values = take(&mut params, &parameter.name, &parameter.shape)?;
-                    kept.tensors.insert(parameter.name, Tensor::from_f32(&parameter.shape, values));
+                    let tensor = take(&mut params, &parameter.name, &parameter.shape)?;
+                    folded.params.tensors.insert(parameter.name, tensor);
                 }
-                folded.push(node.name.clone(), op, &inputs)
+                folded.graph.push(node.name.clone(), op, &inputs)
             }
         };
         place.push(new);
     }
     let moved = |named: &[(String, NodeId)]| named.iter().map(|(n, id)| (n.clone(), place[id.0])).collect();
-    (folded.outputs, folded.taps) = (moved(&graph.outputs), moved(&graph.taps));
-    Ok((folded, kept))
+    (folded.graph.outputs, folded.graph.taps) = (moved(&graph.outputs), moved(&graph.taps));
+    Ok(folded)
 }
 
-/// Takes a tensor out of `params` as `f32`.
-fn take(params: &mut Params, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+/// Takes a tensor out of `params`.
+fn take(params: &mut Params, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
     let tensor = params.tensors.remove(name).ok_or_else(|| Error::Config(format!("tensor {name} is missing")))?;
     if tensor.shape() != shape {
         let has = tensor.shape();
         return Err(Error::Config(format!("tensor {name} has shape {has:?}; the network needs {shape:?}")));
     }
-    Ok(tensor.into_f32())
+    Ok(tensor)
 }
 
 /// A batch norm as one factor and one summand a channel.
@@ -77,7 +106,10 @@ struct Norm {
 
 impl Norm {
     fn take(params: &mut Params, node: &Node, epsilon: f32) -> Result<Norm, Error> {
-        let mut one = |role: Role| take(params, &format!("{}.{}", node.name, role.suffix()), &[node.channels]);
+        let mut one = |role: Role| {
+            let name = format!("{}.{}", node.name, role.suffix());
+            take(params, &name, &[node.channels]).map(Tensor::into_f32)
+        };
         let (gamma, beta) = (one(Role::Gamma)?, one(Role::Beta)?);
         let (mean, variance) = (one(Role::Mean)?, one(Role::Variance)?);
         let damaged = |role: Role, what: &str| {
@@ -100,34 +132,29 @@ impl Norm {
     }
 
     /// Multiplies into the weights of `layer`, which gets a bias where it had none.
-    fn into_layer(self, graph: &mut Graph, layer: NodeId, params: &mut Params) {
-        let node = &mut graph.nodes[layer.0];
+    fn into_layer(self, folded: &mut Folded, layer: NodeId) {
+        let node = &mut folded.graph.nodes[layer.0];
         if let Op::Convolution { bias, .. } | Op::Depthwise { bias, .. } = &mut node.op {
             *bias = true;
         }
         let [weight, bias] = [Role::Weight, Role::Bias].map(|role| format!("{}.{}", node.name, role.suffix()));
-        let old = params.tensors.remove(&weight).expect("a layer's weights are kept before its batch norm is met");
-        let shape = old.shape().to_vec();
-        let mut weights = old.into_f32();
-        let per_channel = weights.len() / self.scale.len();
-        for (channel, scale) in weights.chunks_exact_mut(per_channel.max(1)).zip(&self.scale) {
-            channel.iter_mut().for_each(|w| *w = (f64::from(*w) * scale) as f32);
-        }
-        params.tensors.insert(weight, Tensor::from_f32(&shape, weights));
-        let old = params.tensors.remove(&bias).map_or(vec![0.0; self.scale.len()], Tensor::into_f32);
+        let tensors = &mut folded.params.tensors;
+        let old = tensors.remove(&bias).map_or(vec![0.0; self.scale.len()], Tensor::into_f32);
         let new = old.iter().zip(self.scale.iter().zip(&self.shift)).map(|(&b, (s, t))| (f64::from(b) * s + t) as f32);
-        params.tensors.insert(bias, Tensor::from_f32(&[self.scale.len()], new.collect()));
+        tensors.insert(bias, Tensor::from_f32(&[self.scale.len()], new.collect()));
+        folded.scales.insert(weight, self.scale);
     }
 
     /// A depthwise convolution in place of the batch norm `node`.
-    fn into_depthwise(self, graph: &mut Graph, node: &Node, input: NodeId, params: &mut Params) -> NodeId {
+    fn into_depthwise(self, folded: &mut Folded, node: &Node, input: NodeId) -> NodeId {
         let single = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
         let weight = Tensor::from_f32(&[node.channels, 1, 1, 1], single(self.scale));
-        params.tensors.insert(format!("{}.{}", node.name, Role::Weight.suffix()), weight);
         let bias = Tensor::from_f32(&[node.channels], single(self.shift));
-        params.tensors.insert(format!("{}.{}", node.name, Role::Bias.suffix()), bias);
+        for (role, tensor) in [(Role::Weight, weight), (Role::Bias, bias)] {
+            folded.params.tensors.insert(format!("{}.{}", node.name, role.suffix()), tensor);
+        }
         let window = Window::square(1, 1, 1, Padding::Symmetric);
-        graph.push(node.name.clone(), Op::Depthwise { window, bias: true }, &[input])
+        folded.graph.push(node.name.clone(), Op::Depthwise { window, bias: true }, &[input])
     }
 }
 
@@ -148,7 +175,7 @@ mod tests {
                 }
                 params.tensors.insert(p.name, Tensor::from_f32(&p.shape, values));
             }
-            fold(&graph, params).map_err(|e| e.to_string())
+            fold(&graph, params).map(drop).map_err(|e| e.to_string())
         };
         let variance = "block3.expand.norm.running_var";
         // Rounding leaves such variances behind.

@@ -11,8 +11,9 @@ use mobilenet_kernels::pointwise::Pointwise;
 use mobilenet_kernels::pool2d::Kind;
 use mobilenet_kernels::{Activation, Isa};
 use mobilenet_net::error::Error;
+use mobilenet_net::fold::Folded;
 use mobilenet_net::graph::{Activation as NetActivation, Graph, NodeId, Op, PoolKind, Role, Window};
-use mobilenet_net::tensor::{Params, Tensor};
+use mobilenet_net::tensor::Tensor;
 
 use crate::memory::ValueId;
 
@@ -74,14 +75,20 @@ pub(crate) struct Compiled {
     pub outputs: Vec<(String, ValueId)>,
 }
 
-/// Compiles the part of `graph` that `outputs` need.
-pub(crate) fn compile(graph: &Graph, params: Params, outputs: &[String], isa: Isa) -> Result<Compiled, Error> {
+/// Compiles the part of the graph that `outputs` need; returns the graph, too.
+pub(crate) fn compile(mut folded: Folded, outputs: &[String], isa: Isa) -> Result<(Graph, Compiled), Error> {
+    let graph = std::mem::take(&mut folded.graph);
+    let compiled = compile_graph(&graph, folded, outputs, isa)?;
+    Ok((graph, compiled))
+}
+
+fn compile_graph(graph: &Graph, folded: Folded, outputs: &[String], isa: Isa) -> Result<Compiled, Error> {
     let mut wanted = Vec::new();
     for name in outputs {
         let node = graph.find(name).ok_or_else(|| Error::Config(unknown_output(graph, name)))?;
         wanted.push((name.clone(), node));
     }
-    let mut compiler = Compiler::new(graph, params, isa, &wanted);
+    let mut compiler = Compiler::new(graph, folded, isa, &wanted);
     for id in graph.ids() {
         if compiler.is_needed[id.0] && !compiler.is_done(id) {
             compiler.node(id)?;
@@ -99,7 +106,7 @@ fn unknown_output(graph: &Graph, name: &str) -> String {
 
 struct Compiler<'a> {
     graph: &'a Graph,
-    params: Params,
+    folded: Folded,
     isa: Isa,
     is_needed: Vec<bool>,
     /// How many needed nodes and outputs read each node.
@@ -120,7 +127,7 @@ enum Reader {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(graph: &'a Graph, params: Params, isa: Isa, wanted: &[(String, NodeId)]) -> Compiler<'a> {
+    fn new(graph: &'a Graph, folded: Folded, isa: Isa, wanted: &[(String, NodeId)]) -> Compiler<'a> {
         let count = graph.nodes.len();
         let mut is_needed = vec![false; count];
         let mut readers = vec![Vec::new(); count];
@@ -139,7 +146,7 @@ impl<'a> Compiler<'a> {
         let input = Value { node: NodeId(0), form: Form::Plain };
         Compiler {
             graph,
-            params,
+            folded,
             isa,
             is_needed,
             readers,
@@ -195,7 +202,7 @@ impl<'a> Compiler<'a> {
     fn take(&mut self, id: NodeId, role: Role) -> Result<Vec<f32>, Error> {
         let parameter = self.graph.parameters_of(id).into_iter().find(|p| p.role == role);
         let Some(parameter) = parameter else { return Ok(Vec::new()) };
-        match self.params.tensors.remove(&parameter.name) {
+        match self.folded.take(&parameter.name) {
             Some(tensor) if tensor.shape() == parameter.shape => Ok(Tensor::into_f32(tensor)),
             Some(tensor) => Err(Error::Config(format!(
                 "tensor {} has shape {:?}; the network needs {:?}",

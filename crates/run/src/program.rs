@@ -93,8 +93,8 @@ impl Program {
     /// # Errors
     /// [`Error::Config`] where a parameter is missing or misshapen or an output is unknown.
     pub fn compile(graph: &Graph, params: Params, options: &Options) -> Result<Program, Error> {
-        let (graph, params) = mobilenet_net::fold::fold(graph, params)?;
-        let compiled = compile(&graph, params, &options.outputs, options.isa)?;
+        let folded = mobilenet_net::fold::fold(graph, params)?;
+        let (graph, compiled) = compile(folded, &options.outputs, options.isa)?;
         Ok(Program { graph, compiled, isa: options.isa, order: options.order, identity: Arc::new(()) })
     }
 
