@@ -9,7 +9,7 @@ use mobilenet::arch::{self, Spec, Table, WidthRule};
 use mobilenet::kernels::cpu;
 use mobilenet::net::graph::{Activation, Padding};
 use mobilenet::net::{Loaded, Overrides, Recognised};
-use mobilenet::run::MemoryUse;
+use mobilenet::run::{MemoryUse, Precision};
 use mobilenet::{Graph, Isa, Params, Pool, init};
 
 use crate::failure::Failure;
@@ -184,6 +184,24 @@ impl RunArgs {
     /// The best instruction set, or the lower one that `MOBILENET_ISA` asks for.
     pub fn isa(&self) -> Result<Isa, Failure> {
         Ok(Isa::from_env()?)
+    }
+}
+
+/// How weights are stored.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum PrecisionArg {
+    /// Single precision
+    F32,
+    /// Half precision, half the memory; arithmetic is in single precision
+    F16,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(arg: PrecisionArg) -> Precision {
+        match arg {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::F16 => Precision::F16,
+        }
     }
 }
 

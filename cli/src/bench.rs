@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use mobilenet::kernels::layout::Order;
 use mobilenet::net::weights;
 use mobilenet::run::measure::{latencies_ms, median, peak_rss_bytes};
@@ -12,7 +12,7 @@ use mobilenet::train::{self, TrainOptions};
 use mobilenet::{Arena, Isa, Pool, Program};
 use serde::Serialize;
 
-use crate::args::{MAX_BATCH, MemoryArg, Network, Resolution, RunArgs, SpecArgs, seconds};
+use crate::args::{MAX_BATCH, MemoryArg, Network, PrecisionArg, Resolution, RunArgs, SpecArgs, seconds};
 use crate::failure::Failure;
 use crate::print;
 
@@ -22,7 +22,8 @@ use crate::print;
   mobilenet bench mobilenet_v2 --threads 1
   mobilenet bench mobilenet_v3_small --width 0.75 --resolution 160 --batch 8 --json
   mobilenet bench mobilenet_v2 --train --resolution 32 --total-stride 8 --batch 8 --classes 10 --seconds 1
-  mobilenet bench --weights mobilenet_v2.pth --seconds 5")]
+  mobilenet bench --weights mobilenet_v2.pth --seconds 5
+  mobilenet bench mobilenet_v3_small --precision f16 --memory low")]
 pub struct Bench {
     /// A registered name (see `mobilenet models`), a TOML table or a weights file
     model: Option<String>,
@@ -44,9 +45,9 @@ pub struct Bench {
     /// How long to measure
     #[arg(long, default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
     seconds: f64,
-    /// Arithmetic
-    #[arg(long, default_value = "f32")]
-    precision: Precision,
+    /// How weights are stored
+    #[arg(long, default_value = "f32", conflicts_with = "train")]
+    precision: PrecisionArg,
     /// Print one JSON object: latencies_ms, peak_rss_bytes, instruction_set, error …
     #[arg(long)]
     json: bool,
@@ -54,12 +55,6 @@ pub struct Bench {
     spec: SpecArgs,
     #[command(flatten)]
     run: RunArgs,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Precision {
-    /// Single precision throughout
-    F32,
 }
 
 #[derive(Serialize)]
@@ -114,7 +109,8 @@ impl Bench {
         pool: &Arc<Pool>,
     ) -> Result<(Option<f64>, Vec<f64>), Failure> {
         let params = network.take_params();
-        let options = Options { isa, order: Order::Nchw, ..Options::default() };
+        let precision = self.precision.into();
+        let options = Options { isa, precision, order: Order::Nchw, ..Options::default() };
         let program = Program::compile(&network.graph, params, &options)?;
         let mut arena = program.arena_with([batch, h, w], pool, self.memory.into())?;
         let error = match &network.file {

@@ -12,7 +12,7 @@ use mobilenet::run::image::MAX_FILE_BYTES;
 use mobilenet::{Classifier, Image, Prediction};
 use serde::Serialize;
 
-use crate::args::{Resolution, SpecArgs};
+use crate::args::{PrecisionArg, Resolution, SpecArgs};
 use crate::failure::Failure;
 use crate::print;
 
@@ -42,6 +42,9 @@ pub struct Classify {
     /// Print one JSON object a photo and line: {"path", "top": [{"class", "label", "probability"}]}
     #[arg(long)]
     json: bool,
+    /// How weights are stored
+    #[arg(long, default_value = "f32")]
+    precision: PrecisionArg,
     /// Threads [default: what quota, affinity and cores allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     threads: Option<u64>,
@@ -213,6 +216,7 @@ impl Classify {
                 },
                 labels: labels.clone(),
                 threads: self.threads.map(|n| n as usize),
+                precision: self.precision.into(),
             },
         )?;
         classifier.recognised().guesses.iter().for_each(|guess| note!("guessed {guess}"));

@@ -10,7 +10,7 @@ use mobilenet::run::program::Options;
 use mobilenet::train::{Evaluation, evaluate};
 use serde::Serialize;
 
-use crate::args::{MAX_BATCH, RunArgs, SpecArgs};
+use crate::args::{MAX_BATCH, PrecisionArg, RunArgs, SpecArgs};
 use crate::failure::Failure;
 use crate::print;
 
@@ -32,6 +32,9 @@ pub struct Eval {
     /// Photos in a call
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
+    /// How weights are stored
+    #[arg(long, default_value = "f32")]
+    precision: PrecisionArg,
     /// Print one JSON object: photos, unreadable, top1 and top5 (or mean_average_precision for photos of several labels),
     /// loss, classes_by
     #[arg(long)]
@@ -65,7 +68,8 @@ impl Eval {
         loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
         let has = loaded.recognised.spec.classes;
         let (dataset, classes_by) = self.photos(loaded.recognised.labels.as_deref(), has)?;
-        let options = Options { isa: self.run.isa()?, ..Options::default() };
+        let (isa, precision) = (self.run.isa()?, self.precision.into());
+        let options = Options { isa, precision, ..Options::default() };
         let program = Program::compile(&loaded.graph, loaded.params, &options)?;
         print::ignored(&dataset);
         let photos = LoaderOptions::evaluation(self.batch as usize, loaded.recognised.preprocessing);

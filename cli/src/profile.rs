@@ -10,7 +10,7 @@ use mobilenet::train::{self, TrainOptions};
 use mobilenet::{Isa, Program};
 use serde::Serialize;
 
-use crate::args::{MAX_BATCH, MemoryArg, Resolution, RunArgs, SpecArgs, seconds};
+use crate::args::{MAX_BATCH, MemoryArg, PrecisionArg, Resolution, RunArgs, SpecArgs, seconds};
 use crate::failure::Failure;
 use crate::print;
 use crate::text::{Grid, Side, bar};
@@ -41,6 +41,9 @@ pub struct Profile {
     /// What memory is spent for
     #[arg(long, default_value = "fast")]
     memory: MemoryArg,
+    /// How weights are stored
+    #[arg(long, default_value = "f32", conflicts_with = "train")]
+    precision: PrecisionArg,
     /// Images in a run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
@@ -75,7 +78,11 @@ impl Profile {
             train::measure::Bench::new(&network.graph, options, [batch, h, w], &pool)?.profile(self.seconds)?
         } else {
             let params = network.take_params();
-            let program = Program::compile(&network.graph, params, &Options { isa, ..Options::default() })?;
+            let program = Program::compile(
+                &network.graph,
+                params,
+                &Options { isa, precision: self.precision.into(), ..Options::default() },
+            )?;
             let mut arena = program.arena_with([batch, h, w], &pool, self.memory.into())?;
             let bytes = |memory| program.arena_bytes([batch, h, w], pool.threads(), memory);
             arena_bytes = Some(ArenaBytes { fast: bytes(MemoryUse::Fast)?, low: bytes(MemoryUse::Low)? });

@@ -17,7 +17,7 @@ pub const ISA_VARIABLE: &str = "MOBILENET_ISA";
 pub enum Isa {
     /// Vectorised by the compiler: any processor.
     Portable,
-    /// AVX2 and FMA: x86-64 since 2013.
+    /// AVX2, FMA and F16C: x86-64 since 2013.
     Avx2,
     /// AVX-512 F, BW, VL and DQ, with AVX2 and FMA: servers since 2017, Zen 4.
     Avx512,
@@ -31,7 +31,8 @@ impl Isa {
     pub fn detect() -> Isa {
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx2 =
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")

@@ -5,6 +5,7 @@
 
 use crate::cpu::Isa;
 use crate::epilogue::{Activation, apply};
+use crate::f16::Weight;
 use crate::isa::Lanes;
 use crate::layout::{LANES, blocks, volume};
 use crate::pack::Matrix;
@@ -28,6 +29,11 @@ impl FullyConnected {
         activation: Activation,
     ) -> FullyConnected {
         FullyConnected(Matrix::new(isa, inputs, outputs, weights, bias, activation))
+    }
+
+    /// The same layer with its weights rounded to half precision.
+    pub fn in_f16(self) -> Self {
+        Self(self.0.in_f16())
     }
 
     /// Replaces the weights (outputs×inputs, row-major) and the bias (empty to leave it), in place.
@@ -55,7 +61,7 @@ impl FullyConnected {
             let here = piece(blocks(self.0.outputs), self.0.tier.panel_blocks, groups, group);
             let task = Task {
                 x: x.as_ptr(),
-                panels: self.0.panels[here.start * LANES * self.0.inputs..].as_ptr(),
+                panels: self.0.panel(here.start),
                 bias: self.0.bias[here.start * LANES..].as_ptr(),
                 y: y.at(here.start * LANES),
                 images,
@@ -67,7 +73,7 @@ impl FullyConnected {
             };
             // SAFETY: the tier was handed out by detection. All pointers lie in buffers whose lengths were checked
             // above; tasks differ in blocks, so each writes its own part of `y`.
-            unsafe { (self.0.tier.fully_connected)(&task) }
+            unsafe { self.0.of(self.0.tier.fully_connected)(&task) }
         });
     }
 }
@@ -75,7 +81,8 @@ impl FullyConnected {
 /// Some panels, all images.
 pub(crate) struct Task {
     x: *const f32,
-    panels: *const f32,
+    /// Of [`Weight`]s.
+    panels: *const u8,
     bias: *const f32,
     y: *mut f32,
     images: usize,
@@ -89,17 +96,17 @@ pub(crate) struct Task {
 /// # Safety
 /// The task's pointers cover its images and blocks.
 #[inline(always)]
-pub(crate) unsafe fn task<L: Lanes, const B: usize>(t: &Task) {
+pub(crate) unsafe fn task<L: Lanes, W: Weight, const B: usize>(t: &Task) {
     for block in (0..t.blocks).step_by(B) {
         for first in (0..t.images).step_by(IMAGES) {
             // SAFETY: inside the task.
             unsafe {
                 match (t.blocks - block, t.images - first) {
-                    (b, 1) if b >= B => product::<L, B, 1>(t, block, first),
-                    (b, 2) if b >= B => product::<L, B, 2>(t, block, first),
-                    (b, 3) if b >= B => product::<L, B, 3>(t, block, first),
-                    (b, _) if b >= B => product::<L, B, IMAGES>(t, block, first),
-                    (_, left) => (first..first + left.min(IMAGES)).for_each(|i| product::<L, 1, 1>(t, block, i)),
+                    (b, 1) if b >= B => product::<L, W, B, 1>(t, block, first),
+                    (b, 2) if b >= B => product::<L, W, B, 2>(t, block, first),
+                    (b, 3) if b >= B => product::<L, W, B, 3>(t, block, first),
+                    (b, _) if b >= B => product::<L, W, B, IMAGES>(t, block, first),
+                    (_, left) => (first..first + left.min(IMAGES)).for_each(|i| product::<L, W, 1, 1>(t, block, i)),
                 }
             }
         }
@@ -107,17 +114,17 @@ pub(crate) unsafe fn task<L: Lanes, const B: usize>(t: &Task) {
 }
 
 #[inline(always)]
-unsafe fn product<L: Lanes, const B: usize, const N: usize>(t: &Task, block: usize, first: usize) {
+unsafe fn product<L: Lanes, W: Weight, const B: usize, const N: usize>(t: &Task, block: usize, first: usize) {
     const WAYS: usize = 4;
     // SAFETY: the caller's images and blocks lie inside the task.
     unsafe {
-        let w = t.panels.add(block * LANES * t.inputs);
+        let w = t.panels.cast::<W>().add(block * LANES * t.inputs);
         let x = t.x.add(first * t.x_image);
         let mut acc = [[[L::splat(0.0); N]; B]; WAYS];
         let whole = t.inputs / WAYS * WAYS;
         let step = |acc: &mut [[L; N]; B], i: usize| {
             for (b, acc) in acc.iter_mut().enumerate() {
-                let row = L::load(w.add((i * B + b) * LANES));
+                let row = W::load::<L>(w.add((i * B + b) * LANES));
                 for (n, acc) in acc.iter_mut().enumerate() {
                     *acc = L::splat(*x.add(n * t.x_image + i)).mul_add(row, *acc);
                 }

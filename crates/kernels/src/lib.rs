@@ -10,6 +10,7 @@ pub mod dense;
 pub mod depthwise;
 pub mod elementwise;
 pub mod epilogue;
+pub mod f16;
 pub mod fc;
 pub mod grad;
 pub mod inverted_residual;

@@ -7,6 +7,7 @@
 use crate::aligned::AlignedBuf;
 use crate::cpu::Isa;
 use crate::epilogue::Activation;
+use crate::f16::F16;
 use crate::isa::Tier;
 use crate::layout::{LANES, blocks};
 
@@ -61,7 +62,9 @@ pub(crate) struct Matrix {
     pub tier: &'static Tier,
     pub inputs: usize,
     pub outputs: usize,
-    pub panels: AlignedBuf,
+    panels: AlignedBuf,
+    /// Whether the panels hold half precision, two values in the place of one.
+    is_f16: bool,
     pub bias: AlignedBuf,
     pub activation: Activation,
 }
@@ -79,11 +82,37 @@ impl Matrix {
         assert_eq!(weights.len(), inputs * outputs, "weights of {outputs}×{inputs}");
         let tier = Tier::of(isa);
         let panels = panels(outputs, inputs, tier.panel_blocks, |o, i| weights[o * inputs + i]);
-        Matrix { tier, inputs, outputs, panels, bias: self::bias(outputs, bias, activation), activation }
+        Matrix { tier, inputs, outputs, panels, is_f16: false, bias: self::bias(outputs, bias, activation), activation }
+    }
+
+    /// The same with the weights in half precision.
+    pub fn in_f16(self) -> Matrix {
+        assert!(!self.is_f16, "weights are rounded once");
+        let mut panels = AlignedBuf::zeroed(self.panels.len().div_ceil(2));
+        let to = panels.as_mut_ptr().cast::<F16>();
+        for (i, &weight) in self.panels.iter().enumerate() {
+            // SAFETY: the buffer has room for as many halves.
+            unsafe { to.add(i).write(F16::new(weight)) }
+        }
+        Matrix { panels, is_f16: true, ..self }
+    }
+
+    /// The panels from `block` on, of `f32` or of halves as [`of`](Matrix::of) chooses.
+    pub fn panel(&self, block: usize) -> *const u8 {
+        let at = block * LANES * self.inputs;
+        let at = if self.is_f16 { at * size_of::<F16>() } else { at * size_of::<f32>() };
+        assert!(at <= size_of_val(&self.panels[..]), "a block of the matrix");
+        self.panels.as_ptr().cast::<u8>().wrapping_add(at)
+    }
+
+    /// Which of two functions is for the weights as they lie here.
+    pub fn of<T: Copy>(&self, [single, half]: [T; 2]) -> T {
+        if self.is_f16 { half } else { single }
     }
 
     /// Replaces the weights (outputs×inputs, row-major) and the bias (empty to leave it), in place.
     pub fn set(&mut self, weights: &[f32], bias: &[f32]) {
+        assert!(!self.is_f16, "weights in half precision stay as they are");
         assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.outputs, self.inputs);
         let inputs = self.inputs;
         fill(&mut self.panels, self.outputs, inputs, self.tier.panel_blocks, |o, i| weights[o * inputs + i]);
@@ -92,6 +121,7 @@ impl Matrix {
 
     /// Replaces the weights by the transpose of `weights` (inputs×outputs here), in place.
     pub fn set_transposed(&mut self, weights: &[f32]) {
+        assert!(!self.is_f16, "weights in half precision stay as they are");
         assert_eq!(weights.len(), self.inputs * self.outputs, "weights of {}×{}", self.inputs, self.outputs);
         let outputs = self.outputs;
         fill(&mut self.panels, outputs, self.inputs, self.tier.panel_blocks, |o, i| weights[i * outputs + o]);

@@ -8,6 +8,7 @@
 
 use crate::cpu::Isa;
 use crate::epilogue::{Activation, finish};
+use crate::f16::Weight;
 use crate::isa::{Half, Lanes, Tier};
 use crate::layout::{LANES, blocked_len, blocks, volume};
 use crate::norm::{self, MOMENTS};
@@ -67,6 +68,11 @@ impl Pointwise {
         activation: Activation,
     ) -> Pointwise {
         Pointwise(Matrix::new(isa, inputs, outputs, weights, bias, activation))
+    }
+
+    /// The same layer with its weights rounded to half precision.
+    pub fn in_f16(self) -> Self {
+        Self(self.0.in_f16())
     }
 
     /// Replaces the weights (outputs×inputs, row-major) and the bias (empty to leave it), in place.
@@ -129,7 +135,7 @@ impl Pointwise {
                 ahead: Ahead::NONE,
                 x_block: pixels * LANES,
                 y_block: pixels * LANES,
-                panels: self.0.panels[blocks_here.start * LANES * self.0.inputs..].as_ptr(),
+                panels: self.0.panel(blocks_here.start),
                 bias: self.0.bias[blocks_here.start * LANES..].as_ptr(),
                 y: y.at(y_at),
                 residual: residual.map_or(std::ptr::null(), |r| r[y_at..].as_ptr()),
@@ -148,7 +154,7 @@ impl Pointwise {
             // SAFETY: the tier was handed out by detection. All pointers lie in buffers whose lengths were checked
             // above; tasks differ in image, pixels or blocks, so each writes its own part of `y` and its own moments, and
             // each slot its own part of `scratch`.
-            unsafe { (self.0.tier.pointwise)(&task) }
+            unsafe { self.0.of(self.0.tier.pointwise)(&task) }
         });
     }
 
@@ -193,7 +199,7 @@ impl Pointwise {
             ahead,
             x_block,
             y_block,
-            panels: self.0.panels.as_ptr(),
+            panels: self.0.panel(0),
             bias: self.0.bias.as_ptr(),
             y,
             residual,
@@ -208,7 +214,7 @@ impl Pointwise {
             moments: std::ptr::null_mut(),
         };
         // SAFETY: the tier was handed out by detection; the rest is the caller's.
-        unsafe { (tier.pointwise)(&task) }
+        unsafe { self.0.of(tier.pointwise)(&task) }
     }
 
     /// Parts of the pixels and groups of panels. Where there are more pixels than output channels, pixels are cut first
@@ -237,7 +243,8 @@ pub(crate) struct Task {
     /// Distance between the input's blocks, and between the output's.
     x_block: usize,
     y_block: usize,
-    panels: *const f32,
+    /// Of [`Weight`]s.
+    panels: *const u8,
     bias: *const f32,
     y: *mut f32,
     residual: *const f32,
@@ -257,7 +264,7 @@ pub(crate) struct Task {
 /// # Safety
 /// The task's pointers cover its pixels and blocks.
 #[inline(always)]
-pub(crate) unsafe fn task<L: Lanes, const P: usize, const B: usize>(t: &Task) {
+pub(crate) unsafe fn task<L: Lanes, W: Weight, const P: usize, const B: usize>(t: &Task) {
     // Strips keep what goes in and what comes out in the caches while something else is done with it.
     let strip = if t.prologue.is_some() || !t.moments.is_null() { t.strip } else { t.pixels.max(1) };
     for first in (0..t.pixels).step_by(strip) {
@@ -276,7 +283,7 @@ pub(crate) unsafe fn task<L: Lanes, const P: usize, const B: usize>(t: &Task) {
                 let ahead = if left > 0 { Ahead::new(x, t.x_block, blocks(t.inputs)).on(count) } else { Ahead::NONE };
                 input = Input { first: t.scratch, block: strip * LANES, ahead };
             }
-            panels::<L, P, B>(t, input, first, count);
+            panels::<L, W, P, B>(t, input, first, count);
             if !t.moments.is_null() {
                 for block in 0..t.blocks {
                     let y = t.y.add(block * t.y_block + first * LANES);
@@ -300,7 +307,12 @@ struct Input {
 
 /// `count` pixels from `first` on, all panels.
 #[inline(always)]
-unsafe fn panels<L: Lanes, const P: usize, const B: usize>(t: &Task, input: Input, first: usize, count: usize) {
+unsafe fn panels<L: Lanes, W: Weight, const P: usize, const B: usize>(
+    t: &Task,
+    input: Input,
+    first: usize,
+    count: usize,
+) {
     let mut block = 0;
     while block < t.blocks {
         let width = B.min(t.blocks - block);
@@ -318,10 +330,10 @@ unsafe fn panels<L: Lanes, const P: usize, const B: usize>(t: &Task, input: Inpu
                 ($($p:literal)*) => {
                     match (height, width, is_half) {
                         // SAFETY: the tile lies inside the task. Constants guard tiles that P and B rule out.
-                        $(($p, 1, false) if $p <= P => unsafe { product::<L, $p, 1, false>(t, tile) },
-                          ($p, 1, true) if $p <= P => unsafe { product::<L, $p, 0, true>(t, tile) },
-                          ($p, 2, false) if $p <= P && B >= 2 => unsafe { product::<L, $p, 2, false>(t, tile) },
-                          ($p, 2, true) if $p <= P && B >= 2 => unsafe { product::<L, $p, 1, true>(t, tile) },)*
+                        $(($p, 1, false) if $p <= P => unsafe { product::<L, W, $p, 1, false>(t, tile) },
+                          ($p, 1, true) if $p <= P => unsafe { product::<L, W, $p, 0, true>(t, tile) },
+                          ($p, 2, false) if $p <= P && B >= 2 => unsafe { product::<L, W, $p, 2, false>(t, tile) },
+                          ($p, 2, true) if $p <= P && B >= 2 => unsafe { product::<L, W, $p, 1, true>(t, tile) },)*
                         _ => unreachable!(),
                     }
                 };
@@ -341,7 +353,7 @@ struct Tile {
 
 /// One tile of `P` pixels and `B` blocks, and half a block after them where `HALF`.
 #[inline(always)]
-unsafe fn product<L: Lanes, const P: usize, const B: usize, const HALF: bool>(t: &Task, tile: Tile) {
+unsafe fn product<L: Lanes, W: Weight, const P: usize, const B: usize, const HALF: bool>(t: &Task, tile: Tile) {
     // SAFETY: the tile lies inside the task.
     unsafe {
         let Input { first: mut x, block: x_block, ahead } = tile.input;
@@ -349,7 +361,7 @@ unsafe fn product<L: Lanes, const P: usize, const B: usize, const HALF: bool>(t:
         let bias: [L; B] = std::array::from_fn(bias_of);
         let mut acc = [bias; P];
         let mut half = [if HALF { bias_of(B).half() } else { L::Half::splat(0.0) }; P];
-        let mut w = t.panels.add(tile.block * LANES * t.inputs);
+        let mut w = t.panels.cast::<W>().add(tile.block * LANES * t.inputs);
         let mut left = t.inputs;
         let mut block = 0;
         while left > 0 {
@@ -367,14 +379,14 @@ unsafe fn product<L: Lanes, const P: usize, const B: usize, const HALF: bool>(t:
                     let width = B + HALF as usize;
                     (0..width).for_each(|b| L::prefetch_near(w.wrapping_add((AHEAD * width + b) * LANES)));
                 }
-                let row: [L; B] = std::array::from_fn(|b| L::load(w.add(b * LANES)));
+                let row: [L; B] = std::array::from_fn(|b| W::load(w.add(b * LANES)));
                 for (p, pixel) in acc.iter_mut().enumerate() {
                     let value = *x.add(p * LANES + lane);
                     for b in 0..B {
                         pixel[b] = L::splat(value).mul_add(row[b], pixel[b]);
                     }
                     if HALF {
-                        half[p] = L::Half::splat(value).mul_add(L::Half::load(w.add(B * LANES)), half[p]);
+                        half[p] = L::Half::splat(value).mul_add(W::load_half::<L>(w.add(B * LANES)), half[p]);
                     }
                 }
                 w = w.add((B + HALF as usize) * LANES);

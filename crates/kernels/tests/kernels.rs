@@ -8,9 +8,14 @@ use mobilenet_kernels::layout::{Dims, Order, blocks, from_blocked, padding_is_ze
 use mobilenet_kernels::pool2d::{self, Kind};
 use mobilenet_kernels::prologue::{Norm, Prologue};
 use mobilenet_kernels::{
-    Activation, Geometry, Isa, Pool, dense, depthwise, elementwise, fc, pointwise, reference, resize,
+    Activation, Geometry, Isa, Pool, dense, depthwise, elementwise, f16, fc, pointwise, reference, resize,
 };
 use proptest::prelude::*;
+
+/// Weights as a layer keeps them.
+fn stored(weights: Vec<f32>, is_f16: bool) -> Vec<f32> {
+    if is_f16 { weights.into_iter().map(f16::round).collect() } else { weights }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 96 } else { 400 }))]
@@ -18,11 +23,12 @@ proptest! {
     #[test]
     fn pointwise_equals_the_reference(
         (n, c, o, h, w) in (1usize..3, 1usize..70, 1usize..90, 1usize..12, 1usize..12),
-        activation in activation(), with_residual: bool, with_bias: bool, prologue in 0..4, seed: u64, threads in 1usize..4,
+        activation in activation(), with_residual: bool, with_bias: bool, prologue in 0..4, is_f16: bool,
+        seed: u64, threads in 1usize..4,
     ) {
         let (dims, out) = (Dims { n, c, h, w }, Dims { n, c: o, h, w });
         let x = random(seed, dims.len());
-        let (weights, bias) = (random(seed ^ 1, c * o), if with_bias { random(seed ^ 2, o) } else { vec![] });
+        let (weights, bias) = (stored(random(seed ^ 1, c * o), is_f16), if with_bias { random(seed ^ 2, o) } else { vec![] });
         let residual = random(seed ^ 3, out.len());
         let (scale, shift, gate) = (random(seed ^ 4, c), random(seed ^ 5, c), random(seed ^ 6, n * c));
         let (has_norm, has_gate) = (prologue & 1 == 1, prologue & 2 == 2);
@@ -43,6 +49,7 @@ proptest! {
         let pool = Pool::new(threads);
         for isa in Isa::available() {
             let layer = pointwise::Pointwise::new(isa, c, o, &weights, &bias, activation);
+            let layer = if is_f16 { layer.in_f16() } else { layer };
             let mut y = vec![f32::NAN; out.blocked_len()];
             let mut scratch = vec![f32::NAN; layer.scratch(threads)];
             layer.run(&pool, pointwise::Call {
@@ -144,16 +151,19 @@ proptest! {
 
     #[test]
     fn fully_connected_equals_the_reference(
-        (n, c, o) in (1usize..11, 1usize..200, 1usize..150), activation in activation(), seed: u64, threads in 1usize..4,
+        (n, c, o) in (1usize..11, 1usize..200, 1usize..150), activation in activation(), is_f16: bool, seed: u64,
+        threads in 1usize..4,
     ) {
         let (dims, out) = (Dims { n, c, h: 1, w: 1 }, Dims { n, c: o, h: 1, w: 1 });
-        let (x, weights, bias) = (random(seed, dims.len()), random(seed ^ 1, c * o), random(seed ^ 2, o));
+        let (x, weights) = (random(seed, dims.len()), stored(random(seed ^ 1, c * o), is_f16));
+        let bias = random(seed ^ 2, o);
         let g = Geometry { input: [1, 1], output: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], before: [0, 0] };
         let want = reference::convolution(n, [c, o], 1, &g, &x, &weights, &bias, activation);
         let x = blocked(&x, dims);
         let pool = Pool::new(threads);
         for isa in Isa::available() {
             let layer = fc::FullyConnected::new(isa, c, o, &weights, &bias, activation);
+            let layer = if is_f16 { layer.in_f16() } else { layer };
             let mut y = vec![f32::NAN; out.blocked_len()];
             layer.run(&pool, n, &x, &mut y);
             assert_close("fully connected", isa, &y, out, &want);

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::image::Image;
 use crate::labels::Labels;
 use crate::preprocess::preprocess;
-use crate::program::{Options, Program};
+use crate::program::{Options, Precision, Program};
 
 /// What a user knows better than the weights file. Everything left out is found out.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,8 @@ pub struct ClassifierOptions {
     pub preprocessing: PreprocessingOverrides,
     /// A file with one class name a line.
     pub labels: Option<PathBuf>,
+    /// How weights are stored.
+    pub precision: Precision,
     /// Threads that share one photo's work; what quota, affinity and cores allow where left out.
     pub threads: Option<usize>,
 }
@@ -124,7 +126,11 @@ impl Classifier {
             (None, None) if classes == 1000 && recognised.origin != Origin::Ours => Labels::imagenet(),
             (None, None) => Labels::numbered(classes),
         };
-        let program = Program::compile(&graph, params, &Options { isa: Isa::from_env()?, ..Options::default() })?;
+        let program = Program::compile(
+            &graph,
+            params,
+            &Options { isa: Isa::from_env()?, precision: options.precision, ..Options::default() },
+        )?;
         let pool = Arc::new(Pool::new(options.threads.unwrap_or_else(cpu::default_threads)));
         let [h, w] = preprocessing.size;
         // The first arena at once: a size that does not fit is an error here, and never later.

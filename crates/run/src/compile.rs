@@ -9,13 +9,14 @@ use mobilenet_kernels::depthwise::Depthwise;
 use mobilenet_kernels::fc::FullyConnected;
 use mobilenet_kernels::pointwise::Pointwise;
 use mobilenet_kernels::pool2d::Kind;
-use mobilenet_kernels::{Activation, Isa};
+use mobilenet_kernels::{Activation, Isa, f16};
 use mobilenet_net::error::Error;
 use mobilenet_net::fold::Folded;
 use mobilenet_net::graph::{Activation as NetActivation, Graph, NodeId, Op, PoolKind, Role, Window};
 use mobilenet_net::tensor::Tensor;
 
 use crate::memory::ValueId;
+use crate::program::Precision;
 
 /// How a value lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,19 +77,23 @@ pub(crate) struct Compiled {
 }
 
 /// Compiles the part of the graph that `outputs` need; returns the graph, too.
-pub(crate) fn compile(mut folded: Folded, outputs: &[String], isa: Isa) -> Result<(Graph, Compiled), Error> {
+pub(crate) fn compile(
+    mut folded: Folded,
+    outputs: &[String],
+    how: (Isa, Precision),
+) -> Result<(Graph, Compiled), Error> {
     let graph = std::mem::take(&mut folded.graph);
-    let compiled = compile_graph(&graph, folded, outputs, isa)?;
+    let compiled = compile_graph(&graph, folded, outputs, how)?;
     Ok((graph, compiled))
 }
 
-fn compile_graph(graph: &Graph, folded: Folded, outputs: &[String], isa: Isa) -> Result<Compiled, Error> {
+fn compile_graph(graph: &Graph, folded: Folded, outputs: &[String], how: (Isa, Precision)) -> Result<Compiled, Error> {
     let mut wanted = Vec::new();
     for name in outputs {
         let node = graph.find(name).ok_or_else(|| Error::Config(unknown_output(graph, name)))?;
         wanted.push((name.clone(), node));
     }
-    let mut compiler = Compiler::new(graph, folded, isa, &wanted);
+    let mut compiler = Compiler::new(graph, folded, how, &wanted);
     for id in graph.ids() {
         if compiler.is_needed[id.0] && !compiler.is_done(id) {
             compiler.node(id)?;
@@ -108,6 +113,7 @@ struct Compiler<'a> {
     graph: &'a Graph,
     folded: Folded,
     isa: Isa,
+    precision: Precision,
     is_needed: Vec<bool>,
     /// How many needed nodes and outputs read each node.
     readers: Vec<Vec<Reader>>,
@@ -127,7 +133,12 @@ enum Reader {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(graph: &'a Graph, folded: Folded, isa: Isa, wanted: &[(String, NodeId)]) -> Compiler<'a> {
+    fn new(
+        graph: &'a Graph,
+        folded: Folded,
+        (isa, precision): (Isa, Precision),
+        wanted: &[(String, NodeId)],
+    ) -> Compiler<'a> {
         let count = graph.nodes.len();
         let mut is_needed = vec![false; count];
         let mut readers = vec![Vec::new(); count];
@@ -148,6 +159,7 @@ impl<'a> Compiler<'a> {
             graph,
             folded,
             isa,
+            precision,
             is_needed,
             readers,
             blocked: vec![None; count],
@@ -268,7 +280,11 @@ impl<'a> Compiler<'a> {
     /// Compiles a layer with weights, its activation and its shortcut.
     fn layer(&mut self, id: NodeId) -> Result<(), Error> {
         let graph = self.graph;
-        let (weights, bias) = (self.take(id, Role::Weight)?, self.take(id, Role::Bias)?);
+        let (mut weights, bias) = (self.take(id, Role::Weight)?, self.take(id, Role::Bias)?);
+        let is_f16 = self.precision == Precision::F16;
+        if is_f16 {
+            weights.iter_mut().for_each(|w| *w = f16::round(*w));
+        }
         let mut last = id;
         let mut activation = Activation::Linear;
         let fuses = !matches!(graph[id].op, Op::FullyConnected { .. });
@@ -303,7 +319,8 @@ impl<'a> Compiler<'a> {
                     input = graph[reads].inputs[0];
                     gate = Some(self.blocked(graph[reads].inputs[1]));
                 }
-                Kernel::Pointwise(Pointwise::new(isa, inputs, outputs, &weights, &bias, activation))
+                let layer = Pointwise::new(isa, inputs, outputs, &weights, &bias, activation);
+                Kernel::Pointwise(if is_f16 { layer.in_f16() } else { layer })
             }
             Op::Convolution { window, .. } => {
                 Kernel::Dense(Dense::new(isa, [inputs, outputs], window.kernel, &weights, &bias, activation), window)
@@ -311,7 +328,11 @@ impl<'a> Compiler<'a> {
             Op::Depthwise { window, .. } => {
                 Kernel::Depthwise(Depthwise::new(isa, outputs, window.kernel, &weights, &bias, activation), window)
             }
-            _ => Kernel::FullyConnected(FullyConnected::new(isa, inputs, outputs, &weights, &bias, activation)),
+            // The few weights of other layers are rounded alike, and lie as they are.
+            _ => {
+                let layer = FullyConnected::new(isa, inputs, outputs, &weights, &bias, activation);
+                Kernel::FullyConnected(if is_f16 { layer.in_f16() } else { layer })
+            }
         };
         let reads_plain = matches!(kernel, Kernel::Dense(..)) && graph[input].op == Op::Input;
         let input = if reads_plain { self.input } else { self.blocked(input) };

@@ -24,5 +24,5 @@ pub use error::Error;
 pub use image::Image;
 pub use labels::Labels;
 pub use preprocess::preprocess;
-pub use program::{Options, Program};
+pub use program::{Options, Precision, Program};
 pub use slices::MemoryUse;

@@ -17,11 +17,23 @@ use crate::compile::{Compiled, Kernel, Step, compile};
 use crate::memory::Memory;
 use crate::slices::{Block, MemoryUse};
 
+/// How weights are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Rounded to half precision: half the memory. Arithmetic is in single precision.
+    F16,
+}
+
 /// What a program is compiled for.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The instruction set.
     pub isa: Isa,
+    /// How weights are stored.
+    pub precision: Precision,
     /// Outputs and taps to compute, by name.
     pub outputs: Vec<String>,
     /// Order of axes of the input and of the outputs.
@@ -31,7 +43,7 @@ pub struct Options {
 impl Default for Options {
     /// The logits, in PyTorch's order, on the best instruction set that this processor has.
     fn default() -> Options {
-        Options { isa: Isa::detect(), outputs: vec!["logits".into()], order: Order::Nchw }
+        Options { isa: Isa::detect(), precision: Precision::F32, outputs: vec!["logits".into()], order: Order::Nchw }
     }
 }
 
@@ -94,7 +106,7 @@ impl Program {
     /// [`Error::Config`] where a parameter is missing or misshapen or an output is unknown.
     pub fn compile(graph: &Graph, params: Params, options: &Options) -> Result<Program, Error> {
         let folded = mobilenet_net::fold::fold(graph, params)?;
-        let (graph, compiled) = compile(folded, &options.outputs, options.isa)?;
+        let (graph, compiled) = compile(folded, &options.outputs, (options.isa, options.precision))?;
         Ok(Program { graph, compiled, isa: options.isa, order: options.order, identity: Arc::new(()) })
     }
 

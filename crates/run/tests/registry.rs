@@ -10,7 +10,7 @@ use mobilenet_net::graph::{Graph, Padding, Role};
 use mobilenet_net::init;
 use mobilenet_net::tensor::{Params, Tensor};
 use mobilenet_run::program::Options;
-use mobilenet_run::{MemoryUse, Program, reference};
+use mobilenet_run::{MemoryUse, Precision, Program, reference};
 use mobilenet_testing::difference;
 
 /// Values in −1 … 1.
@@ -146,6 +146,32 @@ fn every_number_of_threads_and_use_of_memory_gives_the_same_bits() {
                     assert!(of(threads, memory) == alone, "{what} gives other bits");
                 }
             }
+        }
+    }
+}
+
+/// Weights rounded by up to 2⁻¹¹ of themselves, in every layer of the deepest network.
+#[test]
+fn half_precision_stays_near_single_precision_with_the_same_bits_for_any_threads() {
+    let mut random = Random(23);
+    for model in arch::models() {
+        let graph = (model.table)().graph(&Spec { width: 0.5, classes: 9, ..Spec::default() }).unwrap();
+        let params = random_params(&graph, &mut random);
+        let input = random.values(3 * 96 * 96, 1.0, 0.0);
+        for isa in Isa::available() {
+            let program = |precision| {
+                let options = Options { isa, precision, ..Options::default() };
+                Program::compile(&graph, params.clone(), &options).unwrap()
+            };
+            let [single, half] = [Precision::F32, Precision::F16].map(program);
+            let run = |program, threads, memory| bits(program, &input, [1, 96, 96], threads, memory).remove(0);
+            let [want, got] = [&single, &half].map(|program| run(program, 1, MemoryUse::Fast));
+            assert!(want != got, "{} on {isa}: nothing was rounded", model.name);
+            let [want_values, got_values] =
+                [&want, &got].map(|bits| bits.iter().map(|&v| f32::from_bits(v)).collect::<Vec<f32>>());
+            let error = difference(&got_values, &want_values);
+            assert!(error < 1e-2, "{} on {isa}: off by {error}", model.name);
+            assert!(run(&half, 3, MemoryUse::Low) == got, "{} on {isa}: other bits", model.name);
         }
     }
 }

@@ -27,6 +27,12 @@ impl Half for Single {
     }
 
     #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self {
+        // SAFETY: the caller's.
+        Single(unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) })
+    }
+
+    #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: see `both!`.
         Single(unsafe { _mm256_set1_ps(x) })
@@ -59,6 +65,12 @@ impl Lanes for Pair {
     }
 
     #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self {
+        // SAFETY: the caller's.
+        unsafe { Pair(Single::load_f16(p).0, Single::load_f16(p.add(8)).0) }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the caller's.
         unsafe {
@@ -74,7 +86,7 @@ impl Lanes for Pair {
     }
 
     #[inline(always)]
-    fn prefetch_near(p: *const f32) {
+    fn prefetch_near<T>(p: *const T) {
         // SAFETY: a hint, which no address makes fail.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
@@ -158,7 +170,7 @@ impl Lanes for Pair {
 }
 
 super::tier!(
-    #[target_feature(enable = "avx2,fma")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     Pair,
     pixels = 6,
     blocks = 1,

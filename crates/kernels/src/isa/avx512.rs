@@ -21,6 +21,12 @@ impl Half for Ymm {
         Ymm(unsafe { _mm256_loadu_ps(p) })
     }
 
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self {
+        // SAFETY: the caller's.
+        Ymm(unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) })
+    }
+
     // SAFETY of both below: as of the methods of `Zmm`.
 
     #[inline(always)]
@@ -56,6 +62,12 @@ impl Lanes for Zmm {
     }
 
     #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self {
+        // SAFETY: the caller's.
+        Zmm(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) })
+    }
+
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the caller's.
         unsafe { _mm512_storeu_ps(p, self.0) }
@@ -69,7 +81,7 @@ impl Lanes for Zmm {
     }
 
     #[inline(always)]
-    fn prefetch_near(p: *const f32) {
+    fn prefetch_near<T>(p: *const T) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 
@@ -130,7 +142,7 @@ impl Lanes for Zmm {
 }
 
 super::tier!(
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
     Zmm,
     pixels = 14,
     blocks = 2,

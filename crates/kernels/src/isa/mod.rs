@@ -23,13 +23,18 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `p` points to sixteen readable values; no alignment needed.
     unsafe fn load(p: *const f32) -> Self;
+    /// From half precision.
+    ///
+    /// # Safety
+    /// `p` points to the bits of sixteen readable values; no alignment needed.
+    unsafe fn load_f16(p: *const u16) -> Self;
     /// # Safety
     /// `p` points to sixteen writable values; no alignment needed.
     unsafe fn store(self, p: *mut f32);
     /// Begins to bring the cache line at `p`, wherever that is, into the L2 cache. A hint.
     fn prefetch(_p: *const f32) {}
     /// As [`prefetch`](Self::prefetch), into the L1 cache.
-    fn prefetch_near(_p: *const f32) {}
+    fn prefetch_near<T>(_p: *const T) {}
     fn splat(x: f32) -> Self;
     fn add(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -54,6 +59,11 @@ pub(crate) trait Half: Copy {
     /// # Safety
     /// `p` points to eight readable values; no alignment needed.
     unsafe fn load(p: *const f32) -> Self;
+    /// From half precision.
+    ///
+    /// # Safety
+    /// `p` points to the bits of eight readable values; no alignment needed.
+    unsafe fn load_f16(p: *const u16) -> Self;
     fn splat(x: f32) -> Self;
     fn mul_add(self, a: Self, b: Self) -> Self;
 }
@@ -66,10 +76,12 @@ pub(crate) struct Tier {
     pub tile_pixels: usize,
     /// Blocks of columns of a weight gradient's tile.
     pub gradient_blocks: usize,
-    pub pointwise: unsafe fn(&pointwise::Task),
+    /// With weights in single and in half precision.
+    pub pointwise: [unsafe fn(&pointwise::Task); 2],
     pub depthwise: unsafe fn(&depthwise::Task),
     pub dense: unsafe fn(&dense::Task),
-    pub fully_connected: unsafe fn(&fc::Task),
+    /// With weights in single and in half precision.
+    pub fully_connected: [unsafe fn(&fc::Task); 2],
     pub pool: unsafe fn(&pool2d::Task),
     pub elementwise: unsafe fn(&elementwise::Task),
     pub plane: unsafe fn(&norm::Task),
@@ -104,10 +116,15 @@ macro_rules! tier {
     ($(#[$features:meta])? $lanes:ty, pixels = $pixels:literal, blocks = $blocks:literal, columns = $columns:literal,
      gradient = [$rows:literal, $row_blocks:literal]) => {
         pub(crate) static TIER: crate::isa::Tier = {
+            use crate::f16::F16;
             use crate::{dense, depthwise, elementwise, fc, grad, norm, peak, pointwise, pool2d};
             $(#[$features])?
             unsafe fn pointwise_(t: &pointwise::Task) {
-                unsafe { pointwise::task::<$lanes, $pixels, $blocks>(t) }
+                unsafe { pointwise::task::<$lanes, f32, $pixels, $blocks>(t) }
+            }
+            $(#[$features])?
+            unsafe fn pointwise_f16_(t: &pointwise::Task) {
+                unsafe { pointwise::task::<$lanes, F16, $pixels, $blocks>(t) }
             }
             $(#[$features])?
             unsafe fn depthwise_(t: &depthwise::Task) {
@@ -119,7 +136,11 @@ macro_rules! tier {
             }
             $(#[$features])?
             unsafe fn fully_connected_(t: &fc::Task) {
-                unsafe { fc::task::<$lanes, $blocks>(t) }
+                unsafe { fc::task::<$lanes, f32, $blocks>(t) }
+            }
+            $(#[$features])?
+            unsafe fn fully_connected_f16_(t: &fc::Task) {
+                unsafe { fc::task::<$lanes, F16, $blocks>(t) }
             }
             $(#[$features])?
             unsafe fn pool_(t: &pool2d::Task) {
@@ -153,10 +174,10 @@ macro_rules! tier {
                 panel_blocks: $blocks,
                 tile_pixels: $pixels,
                 gradient_blocks: $row_blocks,
-                pointwise: pointwise_,
+                pointwise: [pointwise_, pointwise_f16_],
                 depthwise: depthwise_,
                 dense: dense_,
-                fully_connected: fully_connected_,
+                fully_connected: [fully_connected_, fully_connected_f16_],
                 pool: pool_,
                 elementwise: elementwise_,
                 plane: plane_,

@@ -1,6 +1,7 @@
 //! Any processor: plain arrays, which the compiler turns into the vectors that the target has.
 
 use super::{Half, Lanes};
+use crate::f16::from_bits;
 
 /// Sixteen lanes as an array.
 #[derive(Clone, Copy)]
@@ -15,6 +16,12 @@ impl Half for HalfArray {
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller's.
         HalfArray(unsafe { p.cast::<[f32; 8]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self {
+        // SAFETY: the caller's.
+        HalfArray(unsafe { p.cast::<[u16; 8]>().read_unaligned() }.map(from_bits))
     }
 
     #[inline(always)]
@@ -56,6 +63,12 @@ impl Lanes for Array {
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller's.
         Array(unsafe { p.cast::<[f32; 16]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self {
+        // SAFETY: the caller's.
+        Array(unsafe { p.cast::<[u16; 16]>().read_unaligned() }.map(from_bits))
     }
 
     #[inline(always)]
