@@ -9,17 +9,15 @@ mod resume;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mobilenet_data::{Batch, Dataset, Epoch, Loader};
+use mobilenet_data::{Batch, Epoch, Loader};
 use mobilenet_kernels::{Isa, Pool};
-use mobilenet_net::arch::{self, Spec};
-use mobilenet_net::graph::Parameter;
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_net::recognise::Outputs;
-use mobilenet_net::{Graph, Params, init};
+use mobilenet_net::{Graph, Params};
 use mobilenet_run::Program;
 use mobilenet_run::program::Options;
 
@@ -31,9 +29,8 @@ use crate::error::Error;
 use crate::evaluate::{self, Evaluation};
 use crate::folded::{is_folded, unfold};
 use crate::kept::Kept;
-use crate::memory;
 use crate::model_file;
-use crate::objective::{Objective, Outcome, expect_one_label};
+use crate::objective::{Objective, Outcome};
 use crate::optim::{Optimizer, named};
 use crate::program::{Forward, Statistics, TrainProgram};
 use crate::recipe::{BnStatistics, LossKind, Recipe};
@@ -105,90 +102,6 @@ struct Made {
 }
 
 impl Trainer {
-    /// Begins in `folder`, from `start` where given (weights of the same network, the classifier's aside, whose padding and
-    /// epsilon then hold) or from fresh weights.
-    ///
-    /// # Errors
-    /// A recipe that fits no network or not the photos' labels, a teacher that cannot be opened or has other classes, an
-    /// input too small.
-    pub fn new(
-        recipe: Recipe,
-        dataset: Arc<Dataset>,
-        validation: Option<Arc<Dataset>>,
-        folder: &Path,
-        machine: impl Into<Machine>,
-        start: Option<Start>,
-    ) -> Result<Trainer, Error> {
-        recipe.check()?;
-        let machine = machine.into();
-        let objective = Objective::new(&recipe, &dataset, machine.isa)?;
-        if let Some(photos) = &validation {
-            if recipe.loss == LossKind::CrossEntropy {
-                expect_one_label(photos)?;
-            }
-            expect_same_classes(&dataset, photos)?;
-        }
-        let kept = start.as_ref().and_then(|start| start.kept.as_ref()).filter(|(model, _)| *model == recipe.model);
-        let found = arch::find(&recipe.model);
-        let mut table = found.or_else(|error| kept.map(|(_, table)| table.clone()).ok_or(error))?;
-        table.dropout = recipe.dropout.map_or(table.dropout, |rate| rate as f32);
-        let conventions = start.as_ref().map_or_else(Spec::default, |start| Spec {
-            padding: start.spec.padding,
-            bn_epsilon: start.spec.bn_epsilon,
-            ..Spec::default()
-        });
-        let spec = Spec {
-            width: recipe.width,
-            width_rule: recipe.width_rule,
-            total_stride: recipe.total_stride,
-            classes: dataset.classes().len(),
-            ..conventions
-        };
-        let graph = table.graph(&spec)?;
-        let mut params = init::for_training(&graph, recipe.seed);
-        let origin = start.map_or(Origin::Fresh, |start| start.take_over(&mut params, &graph));
-        let program = memory::compile(&recipe, &graph, &params, &machine)?;
-        let mut optimizer =
-            Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
-        expect_frozen(&recipe, program.parameters())?;
-        optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));
-        let accumulator = (recipe.accumulate > 1).then(|| Accumulator::new(program.gradients()));
-        let average = average(&recipe, &program);
-        let loader = Loader::new(dataset.clone(), recipe.training_photos(0, machine.pool.threads()));
-        let validation =
-            validation.map(|dataset| Loader::new(dataset, recipe.evaluation_photos(machine.pool.threads())));
-        let trainer = Trainer {
-            position: Position::default(),
-            network: Network { table, spec },
-            classes: dataset.classes().to_vec(),
-            folder: folder.to_owned(),
-            saved: Instant::now(),
-            extra: resume::describe(
-                &dataset,
-                validation.as_ref().map(|loader: &Loader| &**loader.dataset()),
-                steps_in_epoch(&loader, &recipe),
-                machine.isa,
-            ),
-            machine,
-            arena: Kept::none(),
-            origin,
-            recipe,
-            program,
-            optimizer,
-            accumulator,
-            learned: 0,
-            average,
-            loader,
-            validation,
-            objective,
-        };
-        // What does not fit fails before anything is done.
-        for side in trainer.recipe.sides() {
-            trainer.program.graph().infer(trainer.recipe.batch, side, side)?;
-        }
-        Ok(trainer)
-    }
-
     /// The network.
     pub fn graph(&self) -> &Graph {
         self.program.graph()
@@ -490,22 +403,4 @@ fn average(recipe: &Recipe, program: &TrainProgram) -> Option<Average> {
 /// Steps in which every photo is seen once.
 fn steps_in_epoch(loader: &Loader, recipe: &Recipe) -> u64 {
     loader.batches().div_ceil(recipe.accumulate) as u64
-}
-
-/// Refuses names to be frozen that no parameter starts with.
-fn expect_frozen(recipe: &Recipe, parameters: &[Parameter]) -> Result<(), Error> {
-    let is_unknown = |start: &&String| !parameters.iter().any(|p| p.name.starts_with(start.as_str()));
-    let Some(unknown) = recipe.freeze.iter().find(is_unknown) else { return Ok(()) };
-    let text =
-        format!("freeze has {unknown:?}, which no parameter's name begins with; they begin with stem, block1. …");
-    Err(mobilenet_net::Error::Config(text).into())
-}
-
-/// Refuses photos to check with whose classes are others.
-fn expect_same_classes(dataset: &Dataset, validation: &Dataset) -> Result<(), Error> {
-    if dataset.classes() == validation.classes() {
-        return Ok(());
-    }
-    let text = format!("{}: its classes are not those of {}", validation.path().display(), dataset.path().display());
-    Err(mobilenet_net::Error::Config(text).into())
 }

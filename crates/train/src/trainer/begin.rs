@@ -2,17 +2,25 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
-use mobilenet_net::arch::{Spec, Table};
+use mobilenet_data::{Dataset, Loader};
+use mobilenet_net::arch::{self, Spec, Table};
 use mobilenet_net::graph::Parameter;
-use mobilenet_net::{Graph, Params};
+use mobilenet_net::{Graph, Params, init};
 use mobilenet_run::MemoryUse;
 use serde::{Serialize, Serializer};
 
-use super::Trainer;
-use crate::checkpoint::{Checkpoint, Found};
+use super::{Machine, Trainer, average, resume, steps_in_epoch};
+use crate::accumulate::Accumulator;
+use crate::checkpoint::{Checkpoint, Found, Network, Position};
+use crate::error::Error;
+use crate::kept::Kept;
 use crate::memory;
-use crate::recipe::Recipe;
+use crate::objective::{Objective, expect_one_label};
+use crate::optim::Optimizer;
+use crate::recipe::{LossKind, Recipe};
 
 /// Weights to begin with.
 #[derive(Clone, Debug)]
@@ -120,6 +128,75 @@ pub struct Plan {
 }
 
 impl Trainer {
+    /// Begins in `folder`, from `start` where given (weights of the same network, the classifier's aside, whose padding and
+    /// epsilon then hold) or from fresh weights.
+    ///
+    /// # Errors
+    /// A recipe that fits no network or not the photos' labels, a teacher that cannot be opened or has other classes, an
+    /// input too small.
+    pub fn new(
+        recipe: Recipe,
+        dataset: Arc<Dataset>,
+        validation: Option<Arc<Dataset>>,
+        folder: &Path,
+        machine: impl Into<Machine>,
+        start: Option<Start>,
+    ) -> Result<Trainer, Error> {
+        recipe.check()?;
+        let machine = machine.into();
+        let objective = Objective::new(&recipe, &dataset, machine.isa)?;
+        if let Some(photos) = &validation {
+            if recipe.loss == LossKind::CrossEntropy {
+                expect_one_label(photos)?;
+            }
+            expect_same_classes(&dataset, photos)?;
+        }
+        let network = network(&recipe, dataset.classes().len(), start.as_ref())?;
+        let graph = network.table.graph(&network.spec)?;
+        let mut params = init::for_training(&graph, recipe.seed);
+        let origin = start.map_or(Origin::Fresh, |start| start.take_over(&mut params, &graph));
+        let program = memory::compile(&recipe, &graph, &params, &machine)?;
+        let mut optimizer =
+            Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
+        expect_frozen(&recipe, program.parameters())?;
+        optimizer.freeze(|p| recipe.freeze.iter().any(|start| p.name.starts_with(start.as_str())));
+        let accumulator = (recipe.accumulate > 1).then(|| Accumulator::new(program.gradients()));
+        let average = average(&recipe, &program);
+        let loader = Loader::new(dataset.clone(), recipe.training_photos(0, machine.pool.threads()));
+        let validation =
+            validation.map(|dataset| Loader::new(dataset, recipe.evaluation_photos(machine.pool.threads())));
+        let trainer = Trainer {
+            position: Position::default(),
+            network,
+            classes: dataset.classes().to_vec(),
+            folder: folder.to_owned(),
+            saved: Instant::now(),
+            extra: resume::describe(
+                &dataset,
+                validation.as_ref().map(|loader: &Loader| &**loader.dataset()),
+                steps_in_epoch(&loader, &recipe),
+                machine.isa,
+            ),
+            machine,
+            arena: Kept::none(),
+            origin,
+            recipe,
+            program,
+            optimizer,
+            accumulator,
+            learned: 0,
+            average,
+            loader,
+            validation,
+            objective,
+        };
+        // What does not fit fails before anything is done.
+        for side in trainer.recipe.sides() {
+            trainer.program.graph().infer(trainer.recipe.batch, side, side)?;
+        }
+        Ok(trainer)
+    }
+
     /// What [`run`](Trainer::run) is about to do.
     pub fn plan(&self) -> Plan {
         let learned = self.program.parameters().iter().filter(|p| p.role.is_learned());
@@ -144,6 +221,39 @@ impl Trainer {
             weights: self.origin.clone(),
         }
     }
+}
+
+/// The network of a recipe for so many classes, with the conventions of the weights that it begins with.
+fn network(recipe: &Recipe, classes: usize, start: Option<&Start>) -> Result<Network, Error> {
+    let kept = start.and_then(|start| start.kept.as_ref()).filter(|(model, _)| *model == recipe.model);
+    let found = arch::find(&recipe.model);
+    let mut table = found.or_else(|error| kept.map(|(_, table)| table.clone()).ok_or(error))?;
+    table.dropout = recipe.dropout.map_or(table.dropout, |rate| rate as f32);
+    let conventions = start.map_or_else(Spec::default, |start| Spec {
+        padding: start.spec.padding,
+        bn_epsilon: start.spec.bn_epsilon,
+        ..Spec::default()
+    });
+    let Recipe { width, width_rule, total_stride, .. } = *recipe;
+    Ok(Network { table, spec: Spec { width, width_rule, total_stride, classes, ..conventions } })
+}
+
+/// Refuses names to be frozen that no parameter starts with.
+fn expect_frozen(recipe: &Recipe, parameters: &[Parameter]) -> Result<(), Error> {
+    let is_unknown = |start: &&String| !parameters.iter().any(|p| p.name.starts_with(start.as_str()));
+    let Some(unknown) = recipe.freeze.iter().find(is_unknown) else { return Ok(()) };
+    let text =
+        format!("freeze has {unknown:?}, which no parameter's name begins with; they begin with stem, block1. …");
+    Err(mobilenet_net::Error::Config(text).into())
+}
+
+/// Refuses photos to check with whose classes are others.
+fn expect_same_classes(dataset: &Dataset, validation: &Dataset) -> Result<(), Error> {
+    if dataset.classes() == validation.classes() {
+        return Ok(());
+    }
+    let text = format!("{}: its classes are not those of {}", validation.path().display(), dataset.path().display());
+    Err(mobilenet_net::Error::Config(text).into())
 }
 
 fn name<S: Serializer>(memory: &MemoryUse, serializer: S) -> Result<S::Ok, S::Error> {
