@@ -1,9 +1,11 @@
 //! Standard output that may be closed early, as by `head`.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use mobilenet::data::Dataset;
+use mobilenet::data::folder::is_photo;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -30,13 +32,22 @@ pub fn layer(node: &str) -> &str {
 /// Photos that are named one by one when they cannot be read.
 const NAMED: usize = 20;
 
-/// Names the files of a data set that are no photos, or have no class.
+/// Counts the files of a data set that are no photos, or have no class, by their kind.
 pub fn ignored(dataset: &Dataset) {
-    let files = dataset.ignored();
-    if let [first, ..] = files {
-        let more = if files.len() > 1 { format!(" and {} more", files.len() - 1) } else { String::new() };
-        let verb = if files.len() > 1 { "are" } else { "is" };
-        note!("passed over: {}{more} {verb} no photo (by the name's ending) or in no class's folder", first.display());
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for file in dataset.ignored() {
+        let ending = file.extension().map_or(String::new(), |ending| ending.to_string_lossy().to_lowercase());
+        let kind = match &*ending {
+            ending if is_photo(ending) => "beside the class folders".to_owned(),
+            "" => "without an ending".to_owned(),
+            "heic" | "heif" | "avif" | "tif" | "tiff" => format!(".{ending} (convert to JPEG or PNG)"),
+            ending => format!(".{ending}"),
+        };
+        *kinds.entry(kind).or_default() += 1;
+    }
+    if let Some(first) = dataset.ignored().first() {
+        let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        note!("passed over: {}; the first is {}", kinds.join(", "), first.display());
     }
 }
 

@@ -41,8 +41,8 @@ the recipe in its folder, with the same bits as if it had never stopped; where t
 
 Examples:
   mobilenet train photos/ --from mobilenet_v3_small.pth --recipe recipes/small.toml
-  mobilenet train photos/
-  mobilenet train photos/ --model mobilenet_v3_small --from weights.pth --epochs 10
+  mobilenet train photos/ --from mobilenet_v3_small.pth --recipe recipes/small.toml --epochs 40
+  mobilenet train many_photos/ --model mobilenet_v3_small --epochs 100
   mobilenet train cifar10_train.csv --recipe recipes/cifar10.toml -o runs/cifar10 --average 0.99"
 )]
 pub struct Train {
@@ -140,6 +140,14 @@ impl Train {
         let mut trainer = Trainer::new(recipe.clone(), train, validation, &self.output, machine, start)?;
         if is_resumed {
             resume(&mut trainer)?;
+        }
+        if self.from.is_some() && !is_resumed && self.recipe.is_none() && self.lr.is_none() {
+            note!(
+                "warning: a rate of {} is for fresh weights and may undo those of --from: take --lr {}, or --recipe \
+                 recipes/small.toml for few photos",
+                recipe.lr,
+                recipe.lr / 10.0
+            );
         }
         if recipe.batch == 1 && recipe.bn_statistics == BnStatistics::Batch {
             note!("warning: batch norm has no statistics in batches of one photo: take --batch 2 or more");

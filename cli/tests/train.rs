@@ -125,7 +125,7 @@ fn settings_that_a_run_keeps_are_refused_when_it_goes_on() {
     folder.refused(
         "train photos -o run --resume --width 0.5",
         "run/checkpoint.safetensors: the checkpoint is of mobilenet_v2 (width 0.25, 3 classes, total stride 8), and \
-         mobilenet_v2 (width 0.5, 3 classes, total stride 8) is to be trained; give another folder or no --resume",
+         mobilenet_v2 (width 0.5, 3 classes, total stride 8) is to be trained: begin another run in another folder (-o)",
     );
     folder.refused(
         "train photos -o run",

@@ -33,7 +33,7 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
     }
     if folders.is_empty() {
         let path = path.to_owned();
-        return Err(if loose.iter().any(|file| is_photo(file)) {
+        return Err(if loose.iter().any(|file| is_photo_file(file)) {
             Error::NoClasses { path }
         } else {
             Error::NoPhotos { path }
@@ -75,7 +75,7 @@ fn collect(folder: &Path, depth: usize, target: Target, set: &mut Dataset) -> Re
     for path in entries(folder)? {
         if path.is_dir() {
             collect(&path, depth + 1, target.clone(), set)?;
-        } else if is_photo(&path) {
+        } else if is_photo_file(&path) {
             set.items.push(Item { source: Source::File(path), target: target.clone() });
         } else {
             set.ignored.push(path);
@@ -97,7 +97,11 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-fn is_photo(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    ending.is_some_and(|ending| PHOTOS.iter().any(|photo| photo.eq_ignore_ascii_case(ending)))
+fn is_photo_file(path: &Path) -> bool {
+    path.extension().and_then(|ending| ending.to_str()).is_some_and(is_photo)
+}
+
+/// Whether a name with this ending is taken for a photo's.
+pub fn is_photo(ending: &str) -> bool {
+    PHOTOS.iter().any(|photo| photo.eq_ignore_ascii_case(ending))
 }

@@ -13,7 +13,7 @@ pub mod crop;
 mod csv;
 pub mod dataset;
 pub mod error;
-mod folder;
+pub mod folder;
 pub mod loader;
 pub mod mix;
 mod order;

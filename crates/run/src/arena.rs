@@ -91,8 +91,29 @@ impl Layout {
                 reads_plain: compiled.values[s.inputs[0]].form == Form::Plain,
             })
             .collect();
-        let runs = runs(program, &steps, threads, memory);
-        let mut lens: Vec<usize> = compiled.values.iter().map(|v| value_len(program, v, &shapes)).collect();
+        let layout = |memory| Layout::with(program, &shapes, &steps, runs(program, &steps, threads, memory), threads);
+        let (runs, values) = match memory {
+            MemoryUse::Fast => layout(memory),
+            // Where slices save less than their window takes, layer by layer is less.
+            MemoryUse::Low => [memory, MemoryUse::Fast]
+                .map(layout)
+                .into_iter()
+                .min_by_key(|(_, values)| Memory::bytes_for(values))
+                .expect("two layouts"),
+        };
+        Ok(Layout { shapes, steps, runs, values })
+    }
+
+    /// With these runs.
+    fn with(
+        program: &Program,
+        shapes: &Shapes,
+        steps: &[StepSizes],
+        runs: Arc<[Run]>,
+        threads: usize,
+    ) -> (Arc<[Run]>, Vec<Lifetime>) {
+        let compiled = &program.compiled;
+        let mut lens: Vec<usize> = compiled.values.iter().map(|v| value_len(program, v, shapes)).collect();
         let mut scratch = 0;
         for run in &*runs {
             scratch = scratch.max(match run {
@@ -108,7 +129,7 @@ impl Layout {
         }
         let mut values = lifetimes(program, &lens, &runs);
         values.push(Lifetime { len: scratch, first: 0, last: compiled.steps.len() });
-        Ok(Layout { shapes, steps, runs, values })
+        (runs, values)
     }
 }
 

@@ -144,7 +144,7 @@ impl Profile {
         let is_near_memory = |s: &StepTime| s.gbytes_per_second() >= share * self.memory_gbytes_per_second;
         let part = |is_near: &dyn Fn(&StepTime) -> bool| {
             let near = self.steps.iter().filter(|s| is_near(s));
-            near.map(|s| s.microseconds).sum::<f64>() / self.sum_microseconds()
+            near.fold(0.0, |sum, s| sum + s.microseconds) / self.sum_microseconds()
         };
         [part(&is_near_peak), part(&|s| !is_near_peak(s) && is_near_memory(s))]
     }

@@ -51,7 +51,7 @@ impl Picture<'_> {
         }
         let text = format!(
             "operations a byte read and written, weights included; the slope: memory copied at {memory:.1} GB/s, the flat: \
-             {peak:.1} GFLOP/s"
+             {peak:.1} GFLOP/s; above the slope: data in the cache"
         );
         self.label([left, top + HEIGHT + 34.0], "start", &text);
     }

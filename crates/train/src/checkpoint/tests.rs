@@ -122,7 +122,7 @@ fn a_checkpoint_of_another_network_is_refused_with_both_names() {
     assert_eq!(
         error,
         "run/checkpoint.safetensors: the checkpoint is of mobilenet_v3_small (width 0.35, 3 classes, total stride 8), \
-         and mobilenet_v2 (width 0.5, 3 classes, total stride 8) is to be trained; give another folder or no --resume"
+         and mobilenet_v2 (width 0.5, 3 classes, total stride 8) is to be trained: begin another run in another folder (-o)"
     );
     let mut close = saved.network.clone();
     close.spec.activation = Some(Activation::Relu);
