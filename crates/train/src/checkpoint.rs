@@ -139,7 +139,9 @@ impl Checkpoint {
             None => Ok(()),
             Some((has, needs)) => Err(Error::format(
                 path,
-                format!("the checkpoint is of {has}, and {needs} is to be trained: begin another run in another folder (-o)"),
+                format!(
+                    "the checkpoint is of {has}, and {needs} is to be trained: begin another run in another folder (-o)"
+                ),
             )),
         }
     }
