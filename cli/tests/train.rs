@@ -105,6 +105,28 @@ fn a_network_of_ones_own_table_is_begun_with_and_gone_on_with() {
     let text = folder.train(&format!("{from} --epochs 1"));
     assert!(text.contains(", took 262 of 262 tensors\n"), "{text}");
     folder.train(&format!("{from} --epochs 2 --resume"));
+    // The checkpoint holds all that a run needs.
+    fs::remove_file(folder.path("mine.toml")).unwrap();
+    fs::remove_file(folder.path("run/recipe.toml")).unwrap();
+    let text = folder.train("photos -o run --epochs 3 --resume");
+    assert!(text.contains("training mine (width 0.25,"), "{text}");
+}
+
+#[test]
+fn files_that_are_passed_over_are_counted_by_their_kind() {
+    let folder = Folder::new();
+    folder.photos("photos", 4);
+    for file in
+        ["photos/red/a.heic", "photos/red/b.HEIC", "photos/red/notes.txt", "photos/grün/README", "photos/loose.jpg"]
+    {
+        folder.write(file, "no matter");
+    }
+    let text = folder.train("photos -o run --epochs 1");
+    let line = "passed over: 1 .txt, 2 .heic (convert to JPEG or PNG), 1 beside the class folders, 1 without an ending; \
+                the first is photos/loose.jpg\n";
+    assert!(text.contains(line), "{text}");
+    let ended = folder.run("eval run/model.safetensors photos");
+    assert!(ended.err.contains(line), "{ended:?}");
 }
 
 #[test]

@@ -128,6 +128,21 @@ fn unknown_classes_of_the_validation_photos_are_refused_by_name() {
 }
 
 #[test]
+fn a_class_called_train_is_no_split_and_two_training_folders_are_refused() {
+    let (red, blue) = (photo(RED), photo(BLUE));
+    let dir = folder(&[("set/bus/a.bmp", &red), ("set/train/b.bmp", &blue)]);
+    let Splits { train, validation } = Splits::open(dir.path().join("set")).unwrap();
+    assert_eq!((classes(&train), validation.is_none()), (vec!["bus", "train"], true));
+    let both = ["train", "Training"]
+        .map(|folder| [(format!("set/{folder}/x/a.bmp"), &red), (format!("set/{folder}/y/b.bmp"), &blue)]);
+    let named: Vec<(&str, &[u8])> =
+        both.iter().flatten().map(|(name, photo)| (name.as_str(), photo.as_slice())).collect();
+    let dir = folder(&named);
+    let error = Splits::open(dir.path().join("set")).unwrap_err();
+    assert_eq!(text(&error, &dir), "set: both `Training` and `train` could hold the training photos; keep one of them");
+}
+
+#[test]
 fn a_folder_without_splits_is_all_training() {
     let red = photo(RED);
     let dir = folder(&[("a/1.bmp", &red), ("b/1.bmp", &red)]);
