@@ -122,7 +122,7 @@ fn files_that_are_passed_over_are_counted_by_their_kind() {
         folder.write(file, "no matter");
     }
     let text = folder.train("photos -o run --epochs 1");
-    let line = "passed over: 1 .txt, 2 .heic (convert to JPEG or PNG), 1 beside the class folders, 1 without an ending; \
+    let line = "passed over: 2 .heic (convert to JPEG or PNG), 1 .txt, 1 beside the class folders, 1 without an ending; \
                 the first is photos/loose.jpg\n";
     assert!(text.contains(line), "{text}");
     let ended = folder.run("eval run/model.safetensors photos");
