@@ -57,17 +57,41 @@ pub enum Data {
 impl Data {
     /// The elements that `bytes` hold in little-endian order; a remainder shorter than an element is dropped.
     pub fn from_le_bytes(dtype: DType, bytes: &[u8]) -> Data {
-        fn each<const N: usize, T>(bytes: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
-            bytes.as_chunks::<N>().0.iter().map(|&b| f(b)).collect()
+        let mut data = Data::with_capacity(dtype, bytes.len() / dtype.size()).expect("memory for as many bytes again");
+        data.extend_from_le_bytes(bytes);
+        data
+    }
+
+    /// No elements, with room for so many; `None` where the system has no memory for them.
+    pub fn with_capacity(dtype: DType, elements: usize) -> Option<Data> {
+        fn room<T>(elements: usize) -> Option<Vec<T>> {
+            let mut values = Vec::new();
+            values.try_reserve_exact(elements).ok().map(|()| values)
         }
-        match dtype {
-            DType::F32 => Data::F32(each(bytes, f32::from_le_bytes)),
-            DType::F16 => Data::F16(each(bytes, f16::from_le_bytes)),
-            DType::Bf16 => Data::Bf16(each(bytes, bf16::from_le_bytes)),
-            DType::I8 => Data::I8(each(bytes, i8::from_le_bytes)),
-            DType::U8 => Data::U8(bytes.to_vec()),
-            DType::I32 => Data::I32(each(bytes, i32::from_le_bytes)),
-            DType::I64 => Data::I64(each(bytes, i64::from_le_bytes)),
+        Some(match dtype {
+            DType::F32 => Data::F32(room(elements)?),
+            DType::F16 => Data::F16(room(elements)?),
+            DType::Bf16 => Data::Bf16(room(elements)?),
+            DType::I8 => Data::I8(room(elements)?),
+            DType::U8 => Data::U8(room(elements)?),
+            DType::I32 => Data::I32(room(elements)?),
+            DType::I64 => Data::I64(room(elements)?),
+        })
+    }
+
+    /// Appends the elements that `bytes` hold, as [`from_le_bytes`](Data::from_le_bytes) reads them.
+    pub fn extend_from_le_bytes(&mut self, bytes: &[u8]) {
+        fn each<const N: usize, T>(values: &mut Vec<T>, bytes: &[u8], f: impl Fn([u8; N]) -> T) {
+            values.extend(bytes.as_chunks::<N>().0.iter().map(|&b| f(b)));
+        }
+        match self {
+            Data::F32(v) => each(v, bytes, f32::from_le_bytes),
+            Data::F16(v) => each(v, bytes, f16::from_le_bytes),
+            Data::Bf16(v) => each(v, bytes, bf16::from_le_bytes),
+            Data::I8(v) => each(v, bytes, i8::from_le_bytes),
+            Data::U8(v) => v.extend_from_slice(bytes),
+            Data::I32(v) => each(v, bytes, i32::from_le_bytes),
+            Data::I64(v) => each(v, bytes, i64::from_le_bytes),
         }
     }
 

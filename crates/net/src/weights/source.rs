@@ -19,6 +19,9 @@ pub(super) struct Source {
     len: u64,
 }
 
+/// Bytes of a tensor that are read at once: whole elements of any type.
+const PIECE: usize = 64 << 10;
+
 impl Source {
     /// Opens a regular file. Anything else (a folder, a pipe that would block for ever) is refused before it is opened.
     pub(super) fn open(path: &Path) -> Result<Source, Error> {
@@ -77,6 +80,16 @@ impl Source {
 
     /// The `length` bytes at `offset` as elements of type `dtype`.
     pub(super) fn elements(&self, dtype: DType, offset: u64, length: u64) -> Result<Data, Error> {
-        Ok(Data::from_le_bytes(dtype, &self.read(offset, length)?))
+        let end = offset.checked_add(length).filter(|&end| end <= self.len);
+        let elements = end.and_then(|_| usize::try_from(length).ok()).map(|length| length / dtype.size());
+        let Some(mut data) = elements.and_then(|elements| Data::with_capacity(dtype, elements)) else {
+            // Says which of both it is.
+            return self.read(offset, length).map(|bytes| Data::from_le_bytes(dtype, &bytes));
+        };
+        // Piece by piece: a tensor's bytes beside its elements would be memory that the process keeps.
+        for at in (0..length).step_by(PIECE) {
+            data.extend_from_le_bytes(&self.read(offset + at, (length - at).min(PIECE as u64))?);
+        }
+        Ok(data)
     }
 }
