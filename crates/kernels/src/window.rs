@@ -47,7 +47,8 @@ impl Geometry {
     /// At another stride.
     pub fn transposed(&self) -> Geometry {
         assert_eq!(self.stride, [1; 2], "the way back through a stride is no window");
-        let before = |i: usize| (self.kernel[i] - 1) * self.dilation[i] - self.before[i];
+        // Negative, as two's complement, where more than the window is padded: `start` and `taps` take it as such.
+        let before = |i: usize| ((self.kernel[i] - 1) * self.dilation[i]).wrapping_sub(self.before[i]);
         Geometry { input: self.output, output: self.input, before: [before(0), before(1)], ..*self }
     }
 
