@@ -192,7 +192,7 @@ impl RunArgs {
 pub enum PrecisionArg {
     /// Single precision
     F32,
-    /// Half precision, half the memory; arithmetic is in single precision
+    /// Half precision, half the memory for weights; arithmetic is in single precision
     F16,
 }
 

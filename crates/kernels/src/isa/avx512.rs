@@ -1,6 +1,6 @@
-//! AVX-512: one 16-lane register. A 14×32 tile reaches the peak of a Zen 4, as 7×32 does, which 7×7 pixels leave over; where
-//! there are two multiply-adds a cycle it loads less beside each: 0.79 to 0.98 of the time of 7×32 on a Granite Rapids. A
-//! depthwise tile of 1×7 pixels reaches 94–109 of 117.6 GFLOP/s on Zen 4.
+//! AVX-512: one 16-lane register. Where there are two multiply-adds a cycle, a 14×32 tile loads less beside each than 7×32:
+//! 0.79 to 0.98 of the time on a Granite Rapids. On Zen 4, where 7×32 reaches the peak, it was not measured. A depthwise tile
+//! of 1×7 pixels reaches 94–109 of 117.6 GFLOP/s there.
 
 use std::arch::x86_64::*;
 
