@@ -12,7 +12,7 @@ use crate::tensor::{Params, Tensor};
 pub struct Folded {
     /// The graph.
     pub graph: Graph,
-    params: Params,
+    tensors: BTreeMap<String, Tensor>,
     /// A factor for every output channel, by the weights' names.
     scales: BTreeMap<String, Vec<f64>>,
 }
@@ -20,7 +20,7 @@ pub struct Folded {
 impl Folded {
     /// Takes a parameter out, by the graph's name for it; none that is taken already.
     pub fn take(&mut self, name: &str) -> Option<Tensor> {
-        let tensor = self.params.tensors.remove(name)?;
+        let tensor = self.tensors.remove(name)?;
         let shape = tensor.shape().to_vec();
         let mut values = tensor.into_f32();
         if let Some(scales) = self.scales.remove(name) {
@@ -53,8 +53,7 @@ pub fn fold(graph: &Graph, mut params: Params) -> Result<Folded, Error> {
             read_by[id.0] += 1;
         }
     }
-    let kept = Params { metadata: std::mem::take(&mut params.metadata), ..Params::default() };
-    let mut folded = Folded { graph: Graph::default(), params: kept, scales: BTreeMap::new() };
+    let mut folded = Folded { graph: Graph::default(), tensors: BTreeMap::new(), scales: BTreeMap::new() };
     // Where each node of the old graph is in the new one.
     let mut place: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     for (id, node) in graph.ids().zip(&graph.nodes) {
@@ -76,7 +75,7 @@ pub fn fold(graph: &Graph, mut params: Params) -> Result<Folded, Error> {
             op => {
                 for parameter in graph.parameters_of(id) {
                     let tensor = take(&mut params, &parameter.name, &parameter.shape)?;
-                    folded.params.tensors.insert(parameter.name, tensor);
+                    folded.tensors.insert(parameter.name, tensor);
                 }
                 folded.graph.push(node.name.clone(), op, &inputs)
             }
@@ -138,7 +137,7 @@ impl Norm {
             *bias = true;
         }
         let [weight, bias] = [Role::Weight, Role::Bias].map(|role| format!("{}.{}", node.name, role.suffix()));
-        let tensors = &mut folded.params.tensors;
+        let tensors = &mut folded.tensors;
         let old = tensors.remove(&bias).map_or(vec![0.0; self.scale.len()], Tensor::into_f32);
         let new = old.iter().zip(self.scale.iter().zip(&self.shift)).map(|(&b, (s, t))| (f64::from(b) * s + t) as f32);
         tensors.insert(bias, Tensor::from_f32(&[self.scale.len()], new.collect()));
@@ -151,7 +150,7 @@ impl Norm {
         let weight = Tensor::from_f32(&[node.channels, 1, 1, 1], single(self.scale));
         let bias = Tensor::from_f32(&[node.channels], single(self.shift));
         for (role, tensor) in [(Role::Weight, weight), (Role::Bias, bias)] {
-            folded.params.tensors.insert(format!("{}.{}", node.name, role.suffix()), tensor);
+            folded.tensors.insert(format!("{}.{}", node.name, role.suffix()), tensor);
         }
         let window = Window::square(1, 1, 1, Padding::Symmetric);
         folded.graph.push(node.name.clone(), Op::Depthwise { window, bias: true }, &[input])

@@ -282,7 +282,8 @@ impl<'a> Compiler<'a> {
         let graph = self.graph;
         let (mut weights, bias) = (self.take(id, Role::Weight)?, self.take(id, Role::Bias)?);
         let is_f16 = self.precision == Precision::F16;
-        if is_f16 {
+        // Products round their weights as they store them; the few of other layers are rounded alike, and lie as they are.
+        if is_f16 && !is_product(graph[id].op) {
             weights.iter_mut().for_each(|w| *w = f16::round(*w));
         }
         let mut last = id;
@@ -328,7 +329,6 @@ impl<'a> Compiler<'a> {
             Op::Depthwise { window, .. } => {
                 Kernel::Depthwise(Depthwise::new(isa, outputs, window.kernel, &weights, &bias, activation), window)
             }
-            // The few weights of other layers are rounded alike, and lie as they are.
             _ => {
                 let layer = FullyConnected::new(isa, inputs, outputs, &weights, &bias, activation);
                 Kernel::FullyConnected(if is_f16 { layer.in_f16() } else { layer })
@@ -357,6 +357,15 @@ impl<'a> Compiler<'a> {
     /// The sums that a depthwise step left of `id`.
     fn sums_of(&self, id: NodeId) -> Option<ValueId> {
         self.steps.iter().find(|s| Some(s.output) == self.blocked[id.0]).and_then(|s| s.sums)
+    }
+}
+
+/// Whether the layer is a matrix product: its weights lie in panels of any precision.
+fn is_product(op: Op) -> bool {
+    match op {
+        Op::Convolution { window, .. } => is_pointwise(window),
+        Op::FullyConnected { .. } => true,
+        _ => false,
     }
 }
 

@@ -144,6 +144,7 @@ impl Profile {
         let is_near_memory = |s: &StepTime| s.gbytes_per_second() >= share * self.memory_gbytes_per_second;
         let part = |is_near: &dyn Fn(&StepTime) -> bool| {
             let near = self.steps.iter().filter(|s| is_near(s));
+            // The `sum` of nothing is −0.
             near.fold(0.0, |sum, s| sum + s.microseconds) / self.sum_microseconds()
         };
         [part(&is_near_peak), part(&|s| !is_near_peak(s) && is_near_memory(s))]
@@ -193,8 +194,8 @@ pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Pro
     let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); infos.len()];
     let mut bytes = vec![0u64; infos.len()];
     let start = Instant::now();
-    let (mut ran, mut is_first) = (Vec::<Range<usize>>::new(), true);
-    while std::mem::take(&mut is_first) || start.elapsed() < Duration::from_secs_f64(seconds / 2.0) {
+    let mut ran = Vec::<Range<usize>>::new();
+    loop {
         let mut last = Instant::now();
         ran.clear();
         program.run_observed(arena, |observed| {
@@ -204,6 +205,9 @@ pub fn profile(program: &Program, arena: &mut Arena, seconds: f64) -> Result<Pro
             ran.push(observed.steps);
             last = Instant::now();
         });
+        if start.elapsed() >= Duration::from_secs_f64(seconds / 2.0) {
+            break;
+        }
     }
     let steps = ran.into_iter().map(|steps| {
         let first = steps.start;

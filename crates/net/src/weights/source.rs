@@ -54,20 +54,28 @@ impl Source {
 
     /// The `length` bytes at `offset`.
     pub(super) fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
-        let end = offset.checked_add(length).filter(|&end| end <= self.len);
-        let (Some(_), Ok(length)) = (end, usize::try_from(length)) else {
-            return Err(self.error(format!("{length} bytes at {offset} lie beyond its end ({} bytes)", self.len)));
-        };
+        let length = self.check_range(offset, length)?;
         let mut bytes = Vec::new();
-        if bytes.try_reserve_exact(length).is_err() {
-            return Err(self.error(format!("{length} bytes at {offset} need more memory than the system gives")));
-        }
+        bytes.try_reserve_exact(length).map_err(|_| self.no_memory(offset, length))?;
         let mut file = &self.file;
         let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.take(length as u64).read_to_end(&mut bytes));
         if read.map_err(Error::io(&self.path))? < length {
             return Err(self.error("the file became shorter while it was read"));
         }
         Ok(bytes)
+    }
+
+    /// Refuses bytes beyond the file's end; how many there are otherwise.
+    fn check_range(&self, offset: u64, length: u64) -> Result<usize, Error> {
+        let end = offset.checked_add(length).filter(|&end| end <= self.len);
+        match (end, usize::try_from(length)) {
+            (Some(_), Ok(length)) => Ok(length),
+            _ => Err(self.error(format!("{length} bytes at {offset} lie beyond its end ({} bytes)", self.len))),
+        }
+    }
+
+    fn no_memory(&self, offset: u64, length: usize) -> Error {
+        self.error(format!("{length} bytes at {offset} need more memory than the system gives"))
     }
 
     /// Refuses a tensor of more bytes than any network needs.
@@ -80,12 +88,8 @@ impl Source {
 
     /// The `length` bytes at `offset` as elements of type `dtype`.
     pub(super) fn elements(&self, dtype: DType, offset: u64, length: u64) -> Result<Data, Error> {
-        let end = offset.checked_add(length).filter(|&end| end <= self.len);
-        let elements = end.and_then(|_| usize::try_from(length).ok()).map(|length| length / dtype.size());
-        let Some(mut data) = elements.and_then(|elements| Data::with_capacity(dtype, elements)) else {
-            // Says which of both it is.
-            return self.read(offset, length).map(|bytes| Data::from_le_bytes(dtype, &bytes));
-        };
+        let bytes = self.check_range(offset, length)?;
+        let mut data = Data::with_capacity(dtype, bytes / dtype.size()).ok_or_else(|| self.no_memory(offset, bytes))?;
         // Piece by piece: a tensor's bytes beside its elements would be memory that the process keeps.
         for at in (0..length).step_by(PIECE) {
             data.extend_from_le_bytes(&self.read(offset + at, (length - at).min(PIECE as u64))?);
