@@ -187,13 +187,15 @@ impl RunArgs {
     }
 }
 
-/// How weights are stored.
+/// How weights are stored, and products computed.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum PrecisionArg {
     /// Single precision
     F32,
     /// Half precision, half the memory for weights; arithmetic is in single precision
     F16,
+    /// 1×1 convolutions in bf16 with sums in single precision, where the processor has it (AVX-512 BF16, AMX)
+    Bf16,
 }
 
 impl From<PrecisionArg> for Precision {
@@ -201,6 +203,7 @@ impl From<PrecisionArg> for Precision {
         match arg {
             PrecisionArg::F32 => Precision::F32,
             PrecisionArg::F16 => Precision::F16,
+            PrecisionArg::Bf16 => Precision::Bf16,
         }
     }
 }

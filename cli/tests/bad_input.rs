@@ -113,7 +113,7 @@ fn nonsense_in_flags_is_refused() {
         folder.refused_usage(arguments, text);
     }
     let ended = folder.run("bench mobilenet_v2 --precision f64");
-    let text = "error: invalid value 'f64' for '--precision <PRECISION>'\n  [possible values: f32, f16]\n\n\
+    let text = "error: invalid value 'f64' for '--precision <PRECISION>'\n  [possible values: f32, f16, bf16]\n\n\
                 For more information, try '--help'.\n";
     assert_eq!((ended.code, ended.err.as_str()), (2, text));
 }

@@ -3,8 +3,10 @@
 use std::error::Error;
 use std::fmt;
 
+pub use bf16::Bf16Unit;
 pub use topology::{Caches, default_threads};
 
+mod bf16;
 mod topology;
 
 /// The environment variable that forces a lower instruction set.

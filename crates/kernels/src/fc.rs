@@ -8,7 +8,7 @@ use crate::epilogue::{Activation, apply};
 use crate::f16::Weight;
 use crate::isa::Lanes;
 use crate::layout::{LANES, blocks, volume};
-use crate::pack::Matrix;
+use crate::pack::{Matrix, Stored};
 use crate::pool::Pool;
 use crate::split::{Shared, for_each, piece, wanted};
 
@@ -36,6 +36,11 @@ impl FullyConnected {
         Self(self.0.in_f16())
     }
 
+    /// The same layer with its weights rounded to bf16; inputs and sums stay in single precision.
+    pub fn in_bf16(self) -> Self {
+        Self(self.0.in_bf16())
+    }
+
     /// Replaces the weights (outputs×inputs, row-major) and the bias (empty to leave it), in place.
     pub fn set(&mut self, weights: &[f32], bias: &[f32]) {
         self.0.set(weights, bias);
@@ -56,6 +61,13 @@ impl FullyConnected {
         assert_eq!((x.len(), y.len()), lens, "fully connected buffers");
         let panel_count = blocks(self.0.outputs).div_ceil(self.0.tier.panel_blocks);
         let groups = wanted(pool.threads(), images * self.0.inputs * self.0.outputs).min(panel_count);
+        let [single, half, bf16] = self.0.tier.fully_connected;
+        let function = match self.0.stored() {
+            Stored::F32 => single,
+            Stored::F16 => half,
+            Stored::Bf16 => bf16,
+            Stored::Pairs(_) => unreachable!("the pointwise convolution's"),
+        };
         let y = Shared::new(y);
         for_each(pool, groups, |group, _slot| {
             let here = piece(blocks(self.0.outputs), self.0.tier.panel_blocks, groups, group);
@@ -73,7 +85,7 @@ impl FullyConnected {
             };
             // SAFETY: the tier was handed out by detection. All pointers lie in buffers whose lengths were checked
             // above; tasks differ in blocks, so each writes its own part of `y`.
-            unsafe { self.0.of(self.0.tier.fully_connected)(&task) }
+            unsafe { function(&task) }
         });
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::depthwise::Depthwise;
 use crate::layout::{LANES, blocked_len, blocks, volume};
-use crate::pointwise::Pointwise;
+use crate::pointwise::{PixelStrip, Pointwise};
 use crate::pool::Pool;
 use crate::prefetch::Ahead;
 use crate::split::{Shared, for_each, piece, wanted};
@@ -80,7 +80,8 @@ impl Slice {
 impl Layers<'_> {
     /// Values of scratch memory for `threads` threads.
     pub fn scratch(&self, geometry: &Geometry, threads: usize) -> usize {
-        threads * Slice::of(self, geometry).lens().iter().sum::<usize>()
+        let of_pointwise = self.expand.iter().chain([&self.project]).map(|layer| layer.scratch_for(false, 1)).max();
+        threads * (Slice::of(self, geometry).lens().iter().sum::<usize>() + of_pointwise.unwrap_or(0))
     }
 
     /// Tasks that an image is cut into for `threads` threads.
@@ -112,10 +113,11 @@ impl Layers<'_> {
         assert!(scratch.len() >= self.scratch(&geometry, pool.threads()), "scratch for every thread");
         let slice = Slice::of(self, &geometry);
         let parts = self.parts(images, &geometry, pool.threads());
-        let ([window_len, filtered_len], y, scratch) = (slice.lens(), Shared::new(y), Shared::new(scratch));
+        let ([window_len, filtered_len], slot_len) = (slice.lens(), self.scratch(&geometry, 1));
+        let (y, scratch) = (Shared::new(y), Shared::new(scratch));
         for_each(pool, images * parts, |task, slot| {
             let (image, part) = (task / parts, task % parts);
-            let window = scratch.at(slot * (window_len + filtered_len));
+            let window = scratch.at(slot * slot_len);
             let at = image * y_image;
             let task = Task {
                 layers: *self,
@@ -126,6 +128,7 @@ impl Layers<'_> {
                 residual: residual.map_or(std::ptr::null(), |r| r[at..].as_ptr()),
                 window,
                 filtered: window.wrapping_add(window_len),
+                scratch: window.wrapping_add(window_len + filtered_len),
             };
             // SAFETY: all pointers lie in buffers whose lengths were checked above; tasks differ in image or rows, so
             // each writes its own part of `y`, and each slot its own part of `scratch`.
@@ -145,6 +148,8 @@ struct Task<'a> {
     /// Expanded rows `[block][row]`, and the filtered slice `[block][row]`.
     window: *mut f32,
     filtered: *mut f32,
+    /// For the pointwise layers.
+    scratch: *mut f32,
 }
 
 impl Task<'_> {
@@ -184,11 +189,16 @@ impl Task<'_> {
                 }
             }
             if !missing.is_empty() {
-                let distances = [self.geometry.pixels()[0] * LANES, plane];
-                let x = self.x.add(missing.start * in_line);
-                let to = self.window.add((missing.start - needed.start) * in_line);
-                let pixels = missing.len() * self.geometry.input[1];
-                layer.run_strip(distances, x, Ahead::NONE, to, std::ptr::null(), pixels);
+                layer.run_strip(PixelStrip {
+                    x: self.x.add(missing.start * in_line),
+                    x_block: self.geometry.pixels()[0] * LANES,
+                    ahead: Ahead::NONE,
+                    y: self.window.add((missing.start - needed.start) * in_line),
+                    y_block: plane,
+                    residual: std::ptr::null(),
+                    pixels: missing.len() * self.geometry.input[1],
+                    scratch: self.scratch,
+                });
             }
         }
         *held = needed.start..missing.end;
@@ -212,13 +222,17 @@ impl Task<'_> {
     unsafe fn project(&self, slice: Range<usize>) {
         let out_line = self.slice.line[1];
         let at = slice.start * out_line;
-        let residual = if self.residual.is_null() { self.residual } else { self.residual.wrapping_add(at) };
-        let distances = [self.slice.rows * out_line, self.geometry.pixels()[1] * LANES];
-        let pixels = slice.len() * self.geometry.output[1];
+        let strip = PixelStrip {
+            x: self.filtered,
+            x_block: self.slice.rows * out_line,
+            ahead: Ahead::NONE,
+            y: self.y.wrapping_add(at),
+            y_block: self.geometry.pixels()[1] * LANES,
+            residual: if self.residual.is_null() { self.residual } else { self.residual.wrapping_add(at) },
+            pixels: slice.len() * self.geometry.output[1],
+            scratch: self.scratch,
+        };
         // SAFETY: the slice lies inside the output, as its filtered rows do in theirs.
-        unsafe {
-            let y = self.y.add(at);
-            self.layers.project.run_strip(distances, self.filtered, Ahead::NONE, y, residual, pixels);
-        }
+        unsafe { self.layers.project.run_strip(strip) }
     }
 }

@@ -5,6 +5,7 @@
 //! and compiled for each set in `isa`.
 
 pub mod aligned;
+pub mod bf16;
 pub mod cpu;
 pub mod dense;
 pub mod depthwise;

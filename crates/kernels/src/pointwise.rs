@@ -6,13 +6,14 @@
 //! packed at run time. Order of the loops in a task: panels, tiles, so that a panel (K×32 values) serves all pixels of
 //! the task while the task's pixels lie in the L2 cache.
 
-use crate::cpu::Isa;
+use crate::bf16;
+use crate::cpu::{Bf16Unit, Isa};
 use crate::epilogue::{Activation, finish};
 use crate::f16::Weight;
-use crate::isa::{Half, Lanes, Tier};
+use crate::isa::{Half, Lanes, Tier, bf16_products};
 use crate::layout::{LANES, blocked_len, blocks, volume};
 use crate::norm::{self, MOMENTS};
-use crate::pack::Matrix;
+use crate::pack::{Matrix, Stored};
 use crate::pool::Pool;
 use crate::prefetch::Ahead;
 use crate::prologue::{Lanewise, Prologue};
@@ -75,6 +76,29 @@ impl Pointwise {
         Self(self.0.in_f16())
     }
 
+    /// The same layer with its weights rounded to bf16, and its inputs as it reads them: products of pairs by `unit`.
+    ///
+    /// # Panics
+    /// Where the processor lacks the unit.
+    pub fn in_bf16(self, unit: Bf16Unit) -> Self {
+        bf16_products(unit);
+        Self(self.0.in_pairs(unit))
+    }
+
+    /// Whether its products are of pairs of bf16.
+    fn is_bf16(&self) -> bool {
+        matches!(self.0.stored(), Stored::Pairs(_))
+    }
+
+    fn function(&self) -> unsafe fn(&Task) {
+        match self.0.stored() {
+            Stored::F32 => self.0.tier.pointwise[0],
+            Stored::F16 => self.0.tier.pointwise[1],
+            Stored::Pairs(unit) => bf16_products(unit),
+            Stored::Bf16 => unreachable!("the fully connected layer's"),
+        }
+    }
+
     /// Replaces the weights (outputs×inputs, row-major) and the bias (empty to leave it), in place.
     pub fn set(&mut self, weights: &[f32], bias: &[f32]) {
         self.0.set(weights, bias);
@@ -85,15 +109,31 @@ impl Pointwise {
         self.0.set_transposed(weights);
     }
 
-    /// Pixels of a strip behind the prologue: whole tiles, or a part of one where the inputs are many.
+    /// Pixels of a strip that is read by way of scratch memory. Behind a prologue whole tiles, or a part of one where the
+    /// inputs are many.
     fn strip(&self) -> usize {
+        if self.is_bf16() {
+            return bf16::strip(self.0.inputs, self.0.outputs);
+        }
         let (fit, tile) = (STRIP_BYTES / (blocks(self.0.inputs) * LANES * size_of::<f32>()), self.0.tier.tile_pixels);
         if fit >= tile { fit / tile * tile } else { fit.max(tile / 2).max(1) }
     }
 
-    /// Values of scratch memory that `threads` threads need for a prologue.
+    /// Values of scratch memory for each thread.
+    fn scratch_len(&self) -> usize {
+        let pixel =
+            if self.is_bf16() { bf16::pixel_len(bf16::groups(self.0.inputs)) } else { blocks(self.0.inputs) * LANES };
+        self.strip() * pixel
+    }
+
+    /// Values of scratch memory that `threads` threads need for a prologue, and for bf16.
     pub fn scratch(&self, threads: usize) -> usize {
-        threads * self.strip() * blocks(self.0.inputs) * LANES
+        threads * self.scratch_len()
+    }
+
+    /// As [`scratch`](Pointwise::scratch), for layers that may do without: none without a prologue and bf16.
+    pub fn scratch_for(&self, has_prologue: bool, threads: usize) -> usize {
+        if has_prologue || self.is_bf16() { self.scratch(threads) } else { 0 }
     }
 
     /// Values that the moments of `images` images take.
@@ -114,7 +154,8 @@ impl Pointwise {
         let lanes = blocks(self.0.inputs) * LANES;
         prologue.check(images, lanes);
         let has_prologue = !prologue.is_identity();
-        assert!(!has_prologue || scratch.len() >= self.scratch(pool.threads()), "scratch for every thread");
+        assert!(scratch.len() >= self.scratch_for(has_prologue, pool.threads()), "scratch for every thread");
+        assert!(moments.is_none() || !self.is_bf16(), "moments are taken in training, which is in single precision");
 
         let panel_count = blocks(self.0.outputs).div_ceil(self.0.tier.panel_blocks);
         let (mut parts, groups) = self.cut(pool, images, pixels, panel_count);
@@ -123,7 +164,7 @@ impl Pointwise {
             assert_eq!(moments.len(), self.moments(images, pixels), "moments of every part");
         }
         let (y, scratch, moments) = (Shared::new(y), Shared::new(scratch), moments.map(Shared::new));
-        let slot_len = self.strip() * lanes;
+        let (slot_len, function) = (self.scratch_len(), self.function());
         for_each(pool, images * parts * groups, |task, slot| {
             let (image, part, group) = (task / (parts * groups), task / groups % parts, task % groups);
             let pixels_here = piece(pixels, self.0.tier.tile_pixels, parts, part);
@@ -154,7 +195,7 @@ impl Pointwise {
             // SAFETY: the tier was handed out by detection. All pointers lie in buffers whose lengths were checked
             // above; tasks differ in image, pixels or blocks, so each writes its own part of `y` and its own moments, and
             // each slot its own part of `scratch`.
-            unsafe { self.0.of(self.0.tier.pointwise)(&task) }
+            unsafe { function(&task) }
         });
     }
 
@@ -178,21 +219,13 @@ impl Pointwise {
         [self.0.inputs, self.0.outputs] == channels && self.0.activation == Activation::Linear
     }
 
-    /// All blocks of `pixels` pixels from `x` to `y`, blocks `x_block` and `y_block` values apart; `residual` lies as `y`
-    /// does and is added unless null. Meanwhile `ahead`, of as many pixels, is prefetched.
+    /// All blocks of a strip.
     ///
     /// # Safety
-    /// `x`, `y` and `residual` hold so many pixels in every block.
-    pub(crate) unsafe fn run_strip(
-        &self,
-        [x_block, y_block]: [usize; 2],
-        x: *const f32,
-        ahead: Ahead,
-        y: *mut f32,
-        residual: *const f32,
-        pixels: usize,
-    ) {
+    /// The strip's pointers cover its pixels in every block, and its scratch what [`Pointwise::scratch_for`] one thread says.
+    pub(crate) unsafe fn run_strip(&self, strip: PixelStrip) {
         let Matrix { tier, inputs, outputs, activation, .. } = self.0;
+        let PixelStrip { x, x_block, ahead, y, y_block, residual, pixels, scratch } = strip;
         let task = Task {
             tier,
             x,
@@ -209,12 +242,12 @@ impl Pointwise {
             ends_in_half: self.ends_in_half(),
             activation,
             prologue: None,
-            scratch: std::ptr::null_mut(),
-            strip: 0,
+            scratch,
+            strip: self.strip(),
             moments: std::ptr::null_mut(),
         };
         // SAFETY: the tier was handed out by detection; the rest is the caller's.
-        unsafe { self.0.of(tier.pointwise)(&task) }
+        unsafe { self.function()(&task) }
     }
 
     /// Parts of the pixels and groups of panels. Where there are more pixels than output channels, pixels are cut first
@@ -234,31 +267,48 @@ impl Pointwise {
     }
 }
 
+/// Pixels that lie side by side in every block.
+pub(crate) struct PixelStrip {
+    pub x: *const f32,
+    /// Values between the blocks of `x`.
+    pub x_block: usize,
+    /// As many pixels, prefetched meanwhile.
+    pub ahead: Ahead,
+    pub y: *mut f32,
+    /// Values between the blocks of `y`.
+    pub y_block: usize,
+    /// Lies as `y` does; added unless null.
+    pub residual: *const f32,
+    pub pixels: usize,
+    /// For products of bf16.
+    pub scratch: *mut f32,
+}
+
 /// Some pixels × some panels of one image.
 pub(crate) struct Task {
-    tier: &'static Tier,
-    x: *const f32,
+    pub tier: &'static Tier,
+    pub x: *const f32,
     /// Prefetched meanwhile, pixel by pixel as the task's own.
-    ahead: Ahead,
+    pub ahead: Ahead,
     /// Distance between the input's blocks, and between the output's.
-    x_block: usize,
-    y_block: usize,
+    pub x_block: usize,
+    pub y_block: usize,
     /// Of [`Weight`]s.
-    panels: *const u8,
-    bias: *const f32,
-    y: *mut f32,
-    residual: *const f32,
-    inputs: usize,
-    pixels: usize,
-    blocks: usize,
+    pub panels: *const u8,
+    pub bias: *const f32,
+    pub y: *mut f32,
+    pub residual: *const f32,
+    pub inputs: usize,
+    pub pixels: usize,
+    pub blocks: usize,
     /// Whether only the first half of the last of these blocks has channels.
-    ends_in_half: bool,
-    activation: Activation,
-    prologue: Option<Lanewise>,
-    scratch: *mut f32,
-    strip: usize,
+    pub ends_in_half: bool,
+    pub activation: Activation,
+    pub prologue: Option<Lanewise>,
+    pub scratch: *mut f32,
+    pub strip: usize,
     /// Moments of the task's blocks; null where none are wanted.
-    moments: *mut f32,
+    pub moments: *mut f32,
 }
 
 /// # Safety
@@ -323,9 +373,7 @@ unsafe fn panels<L: Lanes, W: Weight, const P: usize, const B: usize>(
             let ahead = if block == 0 { input.ahead.on(pixel) } else { Ahead::NONE };
             let input = Input { first: input.first.wrapping_add(pixel * LANES), ahead, ..input };
             let tile = Tile { input, block, pixel: first + pixel };
-            // The last two as even as can be: with few pixels, sums are too few to fill the multiplier.
-            let left = count - pixel;
-            let height = if left >= 2 * P || left == P { P } else { left.div_ceil(left.div_ceil(P)) };
+            let height = tile_height::<P>(count - pixel);
             macro_rules! tiles {
                 ($($p:literal)*) => {
                     match (height, width, is_half) {
@@ -343,6 +391,13 @@ unsafe fn panels<L: Lanes, W: Weight, const P: usize, const B: usize>(
         }
         block += B;
     }
+}
+
+/// Pixels of the next tile of up to `P`, of `left`: the last two as even as can be, for with few pixels sums are too few to
+/// fill the multiplier.
+#[inline(always)]
+pub(crate) fn tile_height<const P: usize>(left: usize) -> usize {
+    if left >= 2 * P || left == P { P } else { left.div_ceil(left.div_ceil(P)) }
 }
 
 struct Tile {

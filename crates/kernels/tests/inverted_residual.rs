@@ -3,6 +3,7 @@
 mod common;
 
 use common::{activation, blocked, geometry, random, widened};
+use mobilenet_kernels::cpu::Bf16Unit;
 use mobilenet_kernels::inverted_residual::{Call, Layers};
 use mobilenet_kernels::layout::Dims;
 use mobilenet_kernels::prologue::Prologue;
@@ -31,10 +32,19 @@ proptest! {
             [inputs * expanded, expanded * g.kernel[0] * g.kernel[1], expanded * outputs].map(|len| random(seed ^ len as u64, len));
         let bias = random(seed ^ 2, expanded.max(outputs));
         let pool = Pool::new(threads);
-        for isa in Isa::available() {
+        let precisions = Isa::available().flat_map(|isa| {
+            std::iter::once((isa, None)).chain(Bf16Unit::available(isa).map(move |unit| (isa, Some(unit))))
+        });
+        for (isa, unit) in precisions {
+            let stored = |layer: pointwise::Pointwise| match unit {
+                Some(unit) => layer.in_bf16(unit),
+                None => layer,
+            };
             let expand = pointwise::Pointwise::new(isa, inputs, expanded, &expand, &bias[..expanded], inner);
+            let expand = stored(expand);
             let filter = depthwise::Depthwise::new(isa, expanded, g.kernel, &filter, &bias[..expanded], inner);
             let project = pointwise::Pointwise::new(isa, expanded, outputs, &project, &bias[..outputs], last);
+            let project = stored(project);
             let mut wide = vec![f32::NAN; dims(expanded, g.input).blocked_len()];
             let mut filtered = vec![f32::NAN; dims(expanded, g.output).blocked_len()];
             let mut want = vec![f32::NAN; out.blocked_len()];
@@ -53,7 +63,7 @@ proptest! {
             let mut scratch = vec![f32::NAN; layers.scratch(&g, threads)];
             layers.run(&pool, Call { images: n, geometry: g, x: &x, y: &mut got, residual, scratch: &mut scratch });
             let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            prop_assert!(bits(&got) == bits(&want), "{isa}");
+            prop_assert!(bits(&got) == bits(&want), "{isa} {unit:?}");
         }
     }
 }
@@ -75,7 +85,7 @@ fn run(
         residual,
         prologue: Prologue::default(),
         moments: None,
-        scratch: &mut [],
+        scratch: &mut vec![f32::NAN; layer.scratch(pool.threads())],
     };
     layer.run(pool, call);
 }

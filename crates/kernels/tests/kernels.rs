@@ -4,17 +4,32 @@
 mod common;
 
 use common::{activation, assert_close, blocked, geometry, random};
+use mobilenet_kernels::cpu::Bf16Unit;
 use mobilenet_kernels::layout::{Dims, Order, blocks, from_blocked, padding_is_zero, to_blocked};
 use mobilenet_kernels::pool2d::{self, Kind};
 use mobilenet_kernels::prologue::{Norm, Prologue};
 use mobilenet_kernels::{
-    Activation, Geometry, Isa, Pool, dense, depthwise, elementwise, f16, fc, pointwise, reference, resize,
+    Activation, Geometry, Isa, Pool, bf16, dense, depthwise, elementwise, f16, fc, pointwise, reference, resize,
 };
 use proptest::prelude::*;
 
-/// Weights as a layer keeps them.
-fn stored(weights: Vec<f32>, is_f16: bool) -> Vec<f32> {
-    if is_f16 { weights.into_iter().map(f16::round).collect() } else { weights }
+/// Weights as a layer keeps them: as they are, in half precision, in bf16.
+fn stored(weights: Vec<f32>, precision: i32) -> Vec<f32> {
+    match precision {
+        0 => weights,
+        1 => weights.into_iter().map(f16::round).collect(),
+        _ => weights.into_iter().map(bf16::round).collect(),
+    }
+}
+
+/// What multiplies bf16 here.
+fn bf16_units() -> Vec<(Isa, Bf16Unit)> {
+    let units: Vec<_> =
+        Isa::available().flat_map(|isa| Bf16Unit::available(isa).map(move |unit| (isa, unit))).collect();
+    for unit in Bf16Unit::ALL.into_iter().filter(|unit| units.iter().all(|(_, u)| u != unit)) {
+        eprintln!("SKIPPED: this processor has no {unit}");
+    }
+    units
 }
 
 proptest! {
@@ -28,7 +43,7 @@ proptest! {
     ) {
         let (dims, out) = (Dims { n, c, h, w }, Dims { n, c: o, h, w });
         let x = random(seed, dims.len());
-        let (weights, bias) = (stored(random(seed ^ 1, c * o), is_f16), if with_bias { random(seed ^ 2, o) } else { vec![] });
+        let (weights, bias) = (stored(random(seed ^ 1, c * o), is_f16.into()), if with_bias { random(seed ^ 2, o) } else { vec![] });
         let residual = random(seed ^ 3, out.len());
         let (scale, shift, gate) = (random(seed ^ 4, c), random(seed ^ 5, c), random(seed ^ 6, n * c));
         let (has_norm, has_gate) = (prologue & 1 == 1, prologue & 2 == 2);
@@ -63,6 +78,42 @@ proptest! {
                 moments: None, scratch: &mut scratch,
             });
             assert_close("pointwise", isa, &y, out, &want);
+        }
+    }
+
+    /// Products of bf16 are exact in single precision, so that only the order of the sum is left open.
+    #[test]
+    fn pointwise_in_bf16_equals_the_reference_of_rounded_values(
+        (n, c, o, h, w) in (1usize..3, 1usize..110, 1usize..90, 1usize..14, 1usize..14),
+        activation in activation(), with_residual: bool, has_gate: bool, seed: u64, threads in 1usize..4,
+    ) {
+        let (dims, out) = (Dims { n, c, h, w }, Dims { n, c: o, h, w });
+        let x = random(seed, dims.len());
+        let (weights, bias, residual) = (random(seed ^ 1, c * o), random(seed ^ 2, o), random(seed ^ 3, out.len()));
+        let gate = random(seed ^ 4, n * c);
+        let seen: Vec<f32> = x.iter().enumerate().map(|(i, &v)| {
+            bf16::round(if has_gate { v * gate[i / dims.pixels()] } else { v })
+        }).collect();
+        let rounded: Vec<f32> = weights.iter().map(|&w| bf16::round(w)).collect();
+        let g = Geometry { input: [h, w], output: [h, w], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], before: [0, 0] };
+        let mut want = reference::convolution(n, [c, o], 1, &g, &seen, &rounded, &bias, activation);
+        if with_residual {
+            want.iter_mut().zip(&residual).for_each(|(y, r)| *y += r);
+        }
+        let gate = blocked(&gate, Dims { n, c, h: 1, w: 1 });
+        let (x, residual) = (blocked(&x, dims), blocked(&residual, out));
+        let pool = Pool::new(threads);
+        for (isa, unit) in bf16_units() {
+            let layer = pointwise::Pointwise::new(isa, c, o, &weights, &bias, activation).in_bf16(unit);
+            let mut y = vec![f32::NAN; out.blocked_len()];
+            let mut scratch = vec![f32::NAN; layer.scratch(threads)];
+            layer.run(&pool, pointwise::Call {
+                images: n, pixels: h * w, x: &x, y: &mut y,
+                residual: with_residual.then_some(&residual[..]),
+                prologue: Prologue { gate: has_gate.then_some(&gate[..]), ..Prologue::default() },
+                moments: None, scratch: &mut scratch,
+            });
+            assert_close(unit.name(), isa, &y, out, &want);
         }
     }
 
@@ -151,11 +202,11 @@ proptest! {
 
     #[test]
     fn fully_connected_equals_the_reference(
-        (n, c, o) in (1usize..11, 1usize..200, 1usize..150), activation in activation(), is_f16: bool, seed: u64,
+        (n, c, o) in (1usize..11, 1usize..200, 1usize..150), activation in activation(), precision in 0..3, seed: u64,
         threads in 1usize..4,
     ) {
         let (dims, out) = (Dims { n, c, h: 1, w: 1 }, Dims { n, c: o, h: 1, w: 1 });
-        let (x, weights) = (random(seed, dims.len()), stored(random(seed ^ 1, c * o), is_f16));
+        let (x, weights) = (random(seed, dims.len()), stored(random(seed ^ 1, c * o), precision));
         let bias = random(seed ^ 2, o);
         let g = Geometry { input: [1, 1], output: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], before: [0, 0] };
         let want = reference::convolution(n, [c, o], 1, &g, &x, &weights, &bias, activation);
@@ -163,7 +214,11 @@ proptest! {
         let pool = Pool::new(threads);
         for isa in Isa::available() {
             let layer = fc::FullyConnected::new(isa, c, o, &weights, &bias, activation);
-            let layer = if is_f16 { layer.in_f16() } else { layer };
+            let layer = match precision {
+                0 => layer,
+                1 => layer.in_f16(),
+                _ => layer.in_bf16(),
+            };
             let mut y = vec![f32::NAN; out.blocked_len()];
             layer.run(&pool, n, &x, &mut y);
             assert_close("fully connected", isa, &y, out, &want);

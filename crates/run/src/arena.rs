@@ -118,7 +118,7 @@ impl Layout {
         for run in &*runs {
             scratch = scratch.max(match run {
                 Run::Step(step) => match &compiled.steps[*step] {
-                    Step { kernel: Kernel::Pointwise(layer), gate: Some(_), .. } => layer.scratch(threads),
+                    Step { kernel: Kernel::Pointwise(layer), gate, .. } => layer.scratch_for(gate.is_some(), threads),
                     _ => 0,
                 },
                 Run::Slices(block) => {
@@ -205,7 +205,7 @@ fn runs(program: &Program, sizes: &[StepSizes], threads: usize, memory: MemoryUs
     let compiled = &program.compiled;
     let caches = Caches::detect();
     let wanted = |block: &Block| memory == MemoryUse::Low || block.is_faster(&compiled.steps, sizes, threads, caches);
-    let mut blocks = slices::blocks(compiled).into_iter().filter(wanted).peekable();
+    let mut blocks = slices::blocks(compiled, sizes).into_iter().filter(wanted).peekable();
     let mut runs = Vec::with_capacity(compiled.steps.len());
     let mut step = 0;
     while step < compiled.steps.len() {

@@ -4,6 +4,7 @@
 //! convolution that reads the gated tensor (its prologue); and its squeeze with the depthwise convolution before it
 //! (sums in the epilogue).
 
+use mobilenet_kernels::cpu::Bf16Unit;
 use mobilenet_kernels::dense::Dense;
 use mobilenet_kernels::depthwise::Depthwise;
 use mobilenet_kernels::fc::FullyConnected;
@@ -281,9 +282,8 @@ impl<'a> Compiler<'a> {
     fn layer(&mut self, id: NodeId) -> Result<(), Error> {
         let graph = self.graph;
         let (mut weights, bias) = (self.take(id, Role::Weight)?, self.take(id, Role::Bias)?);
-        let is_f16 = self.precision == Precision::F16;
         // Products round their weights as they store them; the few of other layers are rounded alike, and lie as they are.
-        if is_f16 && !is_product(graph[id].op) {
+        if self.precision == Precision::F16 && !is_product(graph[id].op) {
             weights.iter_mut().for_each(|w| *w = f16::round(*w));
         }
         let mut last = id;
@@ -321,7 +321,11 @@ impl<'a> Compiler<'a> {
                     gate = Some(self.blocked(graph[reads].inputs[1]));
                 }
                 let layer = Pointwise::new(isa, inputs, outputs, &weights, &bias, activation);
-                Kernel::Pointwise(if is_f16 { layer.in_f16() } else { layer })
+                Kernel::Pointwise(match self.precision {
+                    Precision::F32 => layer,
+                    Precision::F16 => layer.in_f16(),
+                    Precision::Bf16 => layer.in_bf16(bf16_unit(isa)?),
+                })
             }
             Op::Convolution { window, .. } => {
                 Kernel::Dense(Dense::new(isa, [inputs, outputs], window.kernel, &weights, &bias, activation), window)
@@ -331,7 +335,11 @@ impl<'a> Compiler<'a> {
             }
             _ => {
                 let layer = FullyConnected::new(isa, inputs, outputs, &weights, &bias, activation);
-                Kernel::FullyConnected(if is_f16 { layer.in_f16() } else { layer })
+                Kernel::FullyConnected(match self.precision {
+                    Precision::F32 => layer,
+                    Precision::F16 => layer.in_f16(),
+                    Precision::Bf16 => layer.in_bf16(),
+                })
             }
         };
         let reads_plain = matches!(kernel, Kernel::Dense(..)) && graph[input].op == Op::Input;
@@ -358,6 +366,15 @@ impl<'a> Compiler<'a> {
     fn sums_of(&self, id: NodeId) -> Option<ValueId> {
         self.steps.iter().find(|s| Some(s.output) == self.blocked[id.0]).and_then(|s| s.sums)
     }
+}
+
+fn bf16_unit(isa: Isa) -> Result<Bf16Unit, Error> {
+    Bf16Unit::detect(isa).ok_or_else(|| {
+        Error::Config(format!(
+            "precision bf16 needs a processor with AVX-512 BF16, and this run is on {isa}: choose f16, which halves the \
+             memory for weights anywhere, or f32"
+        ))
+    })
 }
 
 /// Whether the layer is a matrix product: its weights lie in panels of any precision.

@@ -17,14 +17,17 @@ use crate::compile::{Compiled, Kernel, Step, compile};
 use crate::memory::Memory;
 use crate::slices::{Block, MemoryUse};
 
-/// How weights are stored.
+/// How weights are stored, and products computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// Rounded to half precision: half the memory. Arithmetic is in single precision.
+    /// Weights rounded to half precision: half the memory. Arithmetic is in single precision.
     F16,
+    /// 1×1 convolutions of inputs and weights rounded to bf16, with sums in single precision, on processors that have
+    /// such products; the classifier's weights rounded alike; everything else in single precision.
+    Bf16,
 }
 
 /// What a program is compiled for.
@@ -32,7 +35,7 @@ pub enum Precision {
 pub struct Options {
     /// The instruction set.
     pub isa: Isa,
-    /// How weights are stored.
+    /// How weights are stored, and products computed.
     pub precision: Precision,
     /// Outputs and taps to compute, by name.
     pub outputs: Vec<String>,
@@ -103,7 +106,8 @@ impl Program {
     /// Folds `graph`, fuses, chooses kernels and packs `params`, which are freed on the way.
     ///
     /// # Errors
-    /// [`Error::Config`] where a parameter is missing or misshapen or an output is unknown.
+    /// [`Error::Config`] where a parameter is missing or misshapen, an output is unknown, or the processor lacks what
+    /// [`Precision::Bf16`] needs.
     pub fn compile(graph: &Graph, params: Params, options: &Options) -> Result<Program, Error> {
         let folded = mobilenet_net::fold::fold(graph, params)?;
         let (graph, compiled) = compile(folded, &options.outputs, (options.isa, options.precision))?;

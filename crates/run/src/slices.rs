@@ -62,18 +62,26 @@ impl Block {
         steps[self.first..self.project].iter().map(|step| step.output)
     }
 
+    /// Bytes that an image's inner values take.
+    fn inner_bytes(&self, sizes: &[StepSizes]) -> usize {
+        let of_image = |step: usize| blocked_len(1, sizes[step].output.c, sizes[step].output.h, sizes[step].output.w);
+        (self.first..self.project).map(of_image).sum::<usize>() * size_of::<f32>()
+    }
+
     /// Whether slices are faster than the layers one by one.
     pub fn is_faster(&self, steps: &[Step], sizes: &[StepSizes], threads: usize, caches: Caches) -> bool {
-        let of_image = |step: usize| blocked_len(1, sizes[step].output.c, sizes[step].output.h, sizes[step].output.w);
-        let bytes = (self.first..self.project).map(of_image).sum::<usize>() * size_of::<f32>();
         // Three forks become one where every thread gets rows of an image.
         let shares = threads > 1 && self.layers(steps).parts(1, &sizes[self.depthwise].geometry, threads) >= threads;
-        bytes > caches.l2 || shares
+        self.inner_bytes(sizes) > caches.l2 / 4 * 3 || shares
+    }
+
+    fn overlaps(&self, other: &Block) -> bool {
+        self.first <= other.project && other.first <= self.project
     }
 }
 
 /// The blocks of a program, in order.
-pub(crate) fn blocks(compiled: &Compiled) -> Vec<Block> {
+pub(crate) fn blocks(compiled: &Compiled, sizes: &[StepSizes]) -> Vec<Block> {
     let steps = &compiled.steps;
     let is_inner = |step: usize| {
         let value = steps[step].output;
@@ -87,18 +95,20 @@ pub(crate) fn blocks(compiled: &Compiled) -> Vec<Block> {
         let is_depthwise = matches!(steps[depthwise].kernel, Kernel::Depthwise(..)) && steps[depthwise].sums.is_none();
         is_depthwise && is_inner(depthwise) && is_pointwise(depthwise + 1)
     };
-    let block = |depthwise: usize| {
-        let has_expand = depthwise > 0 && is_pointwise(depthwise - 1) && is_inner(depthwise - 1);
-        Block { first: depthwise - usize::from(has_expand), depthwise, project: depthwise + 1 }
-    };
-    // Where a projection leads straight into the next block's depthwise convolution, as in V1, it belongs to the first.
-    let mut blocks: Vec<Block> = Vec::new();
+    let mut candidates: Vec<Block> = Vec::new();
     for depthwise in (0..steps.len()).filter(|&step| is_block(step)) {
-        let mut block = block(depthwise);
-        if blocks.last().is_some_and(|last| last.project >= block.first) {
-            block.first = depthwise;
-        }
-        blocks.push(block);
+        let has_expand = depthwise > 0 && is_pointwise(depthwise - 1) && is_inner(depthwise - 1);
+        let firsts = if has_expand { depthwise - 1..depthwise + 1 } else { depthwise..depthwise + 1 };
+        candidates.extend(firsts.map(|first| Block { first, depthwise, project: depthwise + 1 }));
     }
+    // In V1 every pointwise convolution ends a block and may begin the next: the largest tensors go first.
+    candidates.sort_by_key(|block| std::cmp::Reverse(block.inner_bytes(sizes)));
+    let mut blocks: Vec<Block> = Vec::new();
+    for block in candidates {
+        if !blocks.iter().any(|other| other.overlaps(&block)) {
+            blocks.push(block);
+        }
+    }
+    blocks.sort_by_key(|block| block.first);
     blocks
 }

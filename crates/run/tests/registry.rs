@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use mobilenet_kernels::cpu::Bf16Unit;
 use mobilenet_kernels::layout::{Dims, padding_is_zero};
 use mobilenet_kernels::{Isa, Pool};
 use mobilenet_net::arch::{self, Spec, Table, WidthRule};
@@ -150,30 +151,44 @@ fn every_number_of_threads_and_use_of_memory_gives_the_same_bits() {
     }
 }
 
-/// Weights rounded by up to 2⁻¹¹ of themselves, in every layer of the deepest network.
+/// Half precision rounds weights by up to 2⁻¹¹ of themselves, bf16 weights and inputs by 2⁻⁹, in every layer of the deepest
+/// network.
 #[test]
-fn half_precision_stays_near_single_precision_with_the_same_bits_for_any_threads() {
+fn rounded_weights_stay_near_single_precision_with_the_same_bits_for_any_threads() {
     let mut random = Random(23);
     for model in arch::models() {
         let graph = (model.table)().graph(&Spec { width: 0.5, classes: 9, ..Spec::default() }).unwrap();
         let params = random_params(&graph, &mut random);
         let input = random.values(3 * 96 * 96, 1.0, 0.0);
-        for isa in Isa::available() {
+        let rounded = Isa::available().flat_map(|isa| {
+            let bf16 = Bf16Unit::detect(isa).map(|_| (isa, Precision::Bf16, 1e-1));
+            std::iter::once((isa, Precision::F16, 1e-2)).chain(bf16)
+        });
+        for (isa, precision, most) in rounded {
             let program = |precision| {
                 let options = Options { isa, precision, ..Options::default() };
                 Program::compile(&graph, params.clone(), &options).unwrap()
             };
-            let [single, half] = [Precision::F32, Precision::F16].map(program);
+            let [single, half] = [Precision::F32, precision].map(program);
             let run = |program, threads, memory| bits(program, &input, [1, 96, 96], threads, memory).remove(0);
             let [want, got] = [&single, &half].map(|program| run(program, 1, MemoryUse::Fast));
-            assert!(want != got, "{} on {isa}: nothing was rounded", model.name);
+            let what = format!("{} in {precision:?} on {isa}", model.name);
+            assert!(want != got, "{what}: nothing was rounded");
             let [want_values, got_values] =
                 [&want, &got].map(|bits| bits.iter().map(|&v| f32::from_bits(v)).collect::<Vec<f32>>());
             let error = difference(&got_values, &want_values);
-            assert!(error < 1e-2, "{} on {isa}: off by {error}", model.name);
-            assert!(run(&half, 3, MemoryUse::Low) == got, "{} on {isa}: other bits", model.name);
+            assert!(error < most, "{what}: off by {error}");
+            assert!(run(&half, 3, MemoryUse::Low) == got, "{what}: other bits");
         }
     }
+}
+
+#[test]
+fn bf16_is_refused_where_the_processor_has_none() {
+    let graph = arch::find("mobilenet_v3_small").unwrap().graph(&Spec { classes: 9, ..Spec::default() }).unwrap();
+    let options = Options { isa: Isa::Portable, precision: Precision::Bf16, ..Options::default() };
+    let error = Program::compile(&graph, init::random(&graph, 1), &options).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("AVX-512 BF16") && error.contains("portable") && error.contains("choose f16"), "{error}");
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use mobilenet_data::augment::{Augment, Crop as Cut};
 use mobilenet_data::auto::Auto as Policy;
 use mobilenet_data::color::Jitter;
-use mobilenet_data::crop::Border;
+use mobilenet_data::crop::Border as Surround;
 use mobilenet_data::loader::LoaderOptions;
 use mobilenet_data::mix::{Erase, Mix};
 use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
 
-use crate::recipe::{Augmentation, Auto, Crop, Recipe};
+use crate::recipe::{Augmentation, Auto, Border, Crop, Recipe};
 
 impl Recipe {
     /// How photos become tensors when they are not changed at random: the short side to 8/7 of the network's size and the
@@ -66,13 +66,20 @@ fn workers(threads: usize) -> usize {
     threads.div_ceil(4)
 }
 
+fn surround(border: Border) -> Surround {
+    match border {
+        Border::Zero => Surround::Zero,
+        Border::Reflect => Surround::Reflect,
+    }
+}
+
 fn augment(a: &Augmentation) -> Augment {
     let pair = |v: [f64; 2]| v.map(|x| x as f32);
     let strength = a.color_jitter as f32;
     Augment {
         crop: match a.crop {
             Crop::RandomResized => Cut::RandomResized { scale: pair(a.scale), ratio: pair(a.ratio) },
-            Crop::Padded => Cut::Padded { pad: a.padding, border: Border::Zero },
+            Crop::Padded => Cut::Padded { pad: a.padding, border: surround(a.border) },
             Crop::None => Cut::Evaluation,
         },
         flip: a.flip as f32,

@@ -177,10 +177,21 @@ choice!(
         /// A part of random area (`scale`) and shape (`ratio`), resized.
         #[default]
         RandomResized,
-        /// A square of the photo's size from within the photo with `padding` zeros around it.
+        /// A square of the photo's size from within the photo with `padding` pixels of a `border` around it.
         Padded,
         /// As in evaluation.
         None,
+    }
+);
+
+choice!(
+    /// What a padded photo has around it.
+    Border {
+        /// Black.
+        #[default]
+        Zero,
+        /// The photo, mirrored at its outermost pixels.
+        Reflect,
     }
 );
 
@@ -245,8 +256,10 @@ pub struct Augmentation {
     pub scale: [f64; 2],
     /// Smallest and largest width over height for `random_resized`.
     pub ratio: [f64; 2],
-    /// Zeros on every side for `padded`, in pixels.
+    /// Pixels on every side for `padded`.
     pub padding: usize,
+    /// What those pixels are.
+    pub border: Border,
     /// Probability of a mirror image.
     pub flip: f64,
     /// Strength of random brightness, contrast and saturation: factors from 1 − it to 1 + it.

@@ -11,7 +11,7 @@ use crate::cpu::Isa;
 use crate::isa::Tier;
 use crate::layout::{Dims, LANES, blocked_len, blocks};
 use crate::norm::{self, BACKWARD, Way};
-use crate::pointwise::{Pointwise, parts};
+use crate::pointwise::{PixelStrip, Pointwise, parts};
 use crate::pool::Pool;
 use crate::prefetch::Ahead;
 use crate::prologue::{Lanewise, Prologue};
@@ -209,10 +209,17 @@ impl Task<'_> {
                 ahead: [ahead(self.incoming.gradient, outputs), ahead(self.x, inputs)],
             });
             if let Some((layer, dx)) = self.gradient {
-                let to = dx.add(first * LANES);
-                let add = if self.add.is_null() { self.add } else { self.add.add(first * LANES) };
-                let ahead = ahead(self.incoming.x, outputs);
-                layer.run_strip([block_len, plane], dy, ahead, to, add, count);
+                layer.run_strip(PixelStrip {
+                    x: dy,
+                    x_block: block_len,
+                    ahead: ahead(self.incoming.x, outputs),
+                    y: dx.add(first * LANES),
+                    y_block: plane,
+                    residual: if self.add.is_null() { self.add } else { self.add.add(first * LANES) },
+                    pixels: count,
+                    // Gradients are in single precision.
+                    scratch: std::ptr::null_mut(),
+                });
             }
             if let Some(outgoing) = &self.outgoing {
                 for block in 0..blocks(inputs) {

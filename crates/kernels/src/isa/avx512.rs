@@ -8,7 +8,7 @@ use super::{Half, Lanes};
 
 /// Sixteen lanes as one register.
 #[derive(Clone, Copy)]
-pub(crate) struct Zmm(__m512);
+pub(crate) struct Zmm(pub(super) __m512);
 
 /// Eight lanes: half a step of the multiplier where a register's halves take turns (Zen 4).
 #[derive(Clone, Copy)]
@@ -25,6 +25,12 @@ impl Half for Ymm {
     unsafe fn load_f16(p: *const u16) -> Self {
         // SAFETY: the caller's.
         Ymm(unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Self {
+        // SAFETY: the caller's.
+        Ymm(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) })
     }
 
     // SAFETY of both below: as of the methods of `Zmm`.
@@ -65,6 +71,14 @@ impl Lanes for Zmm {
     unsafe fn load_f16(p: *const u16) -> Self {
         // SAFETY: the caller's.
         Zmm(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Self {
+        // SAFETY: the caller's.
+        Zmm(unsafe {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()))))
+        })
     }
 
     #[inline(always)]

@@ -2,12 +2,16 @@
 //! are written once, over [`Lanes`], and compiled for each instruction set by [`tier!`].
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
 mod portable;
 
-use crate::cpu::Isa;
+use crate::cpu::{Bf16Unit, Isa};
 use crate::{dense, depthwise, elementwise, fc, grad, norm, peak, pointwise, pool2d};
 
 /// Sixteen `f32` lanes: one pixel of one channel block.
@@ -28,6 +32,11 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `p` points to the bits of sixteen readable values; no alignment needed.
     unsafe fn load_f16(p: *const u16) -> Self;
+    /// From bf16.
+    ///
+    /// # Safety
+    /// As [`load_f16`](Self::load_f16).
+    unsafe fn load_bf16(p: *const u16) -> Self;
     /// # Safety
     /// `p` points to sixteen writable values; no alignment needed.
     unsafe fn store(self, p: *mut f32);
@@ -64,6 +73,11 @@ pub(crate) trait Half: Copy {
     /// # Safety
     /// `p` points to the bits of eight readable values; no alignment needed.
     unsafe fn load_f16(p: *const u16) -> Self;
+    /// From bf16.
+    ///
+    /// # Safety
+    /// As [`load_f16`](Self::load_f16).
+    unsafe fn load_bf16(p: *const u16) -> Self;
     fn splat(x: f32) -> Self;
     fn mul_add(self, a: Self, b: Self) -> Self;
 }
@@ -80,8 +94,8 @@ pub(crate) struct Tier {
     pub pointwise: [unsafe fn(&pointwise::Task); 2],
     pub depthwise: unsafe fn(&depthwise::Task),
     pub dense: unsafe fn(&dense::Task),
-    /// With weights in single and in half precision.
-    pub fully_connected: [unsafe fn(&fc::Task); 2],
+    /// With weights in single precision, half precision, and bf16.
+    pub fully_connected: [unsafe fn(&fc::Task); 3],
     pub pool: unsafe fn(&pool2d::Task),
     pub elementwise: unsafe fn(&elementwise::Task),
     pub plane: unsafe fn(&norm::Task),
@@ -110,12 +124,29 @@ impl Tier {
     }
 }
 
+/// The products of pairs of bf16.
+///
+/// # Panics
+/// Where the processor lacks `unit`: then the function must never be called.
+pub(crate) fn bf16_products(unit: Bf16Unit) -> unsafe fn(&pointwise::Task) {
+    assert!(Bf16Unit::available(Isa::detect()).any(|u| u == unit), "this processor has no {unit}");
+    match unit {
+        #[cfg(target_arch = "x86_64")]
+        Bf16Unit::Vectors => avx512_bf16::pointwise,
+        #[cfg(target_arch = "x86_64")]
+        Bf16Unit::Tiles => amx::pointwise,
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("not detected on this architecture"),
+    }
+}
+
 /// Compiles every tile for an instruction set: its lanes, the pixels and blocks of a product tile, the columns of a
 /// depthwise tile, the rows and blocks of a weight gradient's tile.
 macro_rules! tier {
     ($(#[$features:meta])? $lanes:ty, pixels = $pixels:literal, blocks = $blocks:literal, columns = $columns:literal,
      gradient = [$rows:literal, $row_blocks:literal]) => {
         pub(crate) static TIER: crate::isa::Tier = {
+            use crate::bf16::Bf16;
             use crate::f16::F16;
             use crate::{dense, depthwise, elementwise, fc, grad, norm, peak, pointwise, pool2d};
             $(#[$features])?
@@ -141,6 +172,10 @@ macro_rules! tier {
             $(#[$features])?
             unsafe fn fully_connected_f16_(t: &fc::Task) {
                 unsafe { fc::task::<$lanes, F16, $blocks>(t) }
+            }
+            $(#[$features])?
+            unsafe fn fully_connected_bf16_(t: &fc::Task) {
+                unsafe { fc::task::<$lanes, Bf16, $blocks>(t) }
             }
             $(#[$features])?
             unsafe fn pool_(t: &pool2d::Task) {
@@ -177,7 +212,7 @@ macro_rules! tier {
                 pointwise: [pointwise_, pointwise_f16_],
                 depthwise: depthwise_,
                 dense: dense_,
-                fully_connected: [fully_connected_, fully_connected_f16_],
+                fully_connected: [fully_connected_, fully_connected_f16_, fully_connected_bf16_],
                 pool: pool_,
                 elementwise: elementwise_,
                 plane: plane_,

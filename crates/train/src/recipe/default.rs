@@ -3,8 +3,8 @@
 use mobilenet_net::arch::WidthRule;
 
 use super::{
-    Augmentation, Auto, BnStatistics, ClassWeights, Crop, LossKind, MemoryChoice, OptimizerRecipe, Pixels, RandAugment,
-    Recipe, ScheduleKind, ScheduleRecipe, Teacher,
+    Augmentation, Auto, BnStatistics, Border, ClassWeights, Crop, LossKind, MemoryChoice, OptimizerRecipe, Pixels,
+    RandAugment, Recipe, ScheduleKind, ScheduleRecipe, Teacher,
 };
 use crate::optim::OptimizerKind;
 
@@ -70,6 +70,7 @@ impl Default for Augmentation {
             scale: [0.08, 1.0],
             ratio: [0.75, 4.0 / 3.0],
             padding: 4,
+            border: Border::Zero,
             flip: 0.5,
             color_jitter: 0.0,
             auto: Auto::None,
