@@ -17,7 +17,9 @@ impl Round for Zmm {
     #[inline(always)]
     unsafe fn store_bf16(low: Zmm, high: Zmm, to: *mut Bf16) {
         // SAFETY: the caller's; two registers have the same size.
-        unsafe { _mm512_storeu_si512(to.cast(), std::mem::transmute(_mm512_cvtne2ps_pbh(high.0, low.0))) }
+        unsafe {
+            _mm512_storeu_si512(to.cast(), std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high.0, low.0)))
+        }
     }
 }
 
