@@ -27,7 +27,7 @@ pub struct ClassifierOptions {
     pub preprocessing: PreprocessingOverrides,
     /// A file with one class name a line.
     pub labels: Option<PathBuf>,
-    /// How weights are stored.
+    /// How weights are stored, and products computed.
     pub precision: Precision,
     /// Threads that share one photo's work; what quota, affinity and cores allow where left out.
     pub threads: Option<usize>,

@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use mobilenet_run::{Classifier, Image};
+use mobilenet_kernels::Isa;
+use mobilenet_kernels::cpu::Bf16Unit;
+use mobilenet_run::classifier::ClassifierOptions;
+use mobilenet_run::{Classifier, Image, Precision};
 use mobilenet_testing::data;
 
 /// The lines of a CSV file under its header, each cut at commas. Fields in quotes may hold commas: those columns are
@@ -57,4 +60,26 @@ fn torchvisions_v2_is_as_right_as_in_torchvision_and_says_the_same() {
         assert_eq!(count, 500);
         assert!(percent(right) >= 82.4, "only {right} of {count} right; torchvision has 414 of 500");
     }
+}
+
+#[test]
+fn bf16_nearly_always_says_the_same_as_single_precision() {
+    let Some(data) = data() else { return };
+    if Bf16Unit::detect(Isa::detect()).is_none() {
+        return eprintln!("SKIPPED: this processor has no products of bf16");
+    }
+    let open = |precision| {
+        let options = ClassifierOptions { precision, ..ClassifierOptions::default() };
+        Classifier::open_with(data.join("data/models/mobilenet_v2_1.0_224_torchvision.pth"), &options).unwrap()
+    };
+    let [single, bf16] = [Precision::F32, Precision::Bf16].map(open);
+    let step = if cfg!(debug_assertions) { 25 } else { 1 };
+    let (mut count, mut same) = (0, 0);
+    for (_, _, image) in photos(&data).step_by(step) {
+        let [a, b] = [&single, &bf16].map(|classifier| classifier.classify(&image, 1)[0].class);
+        count += 1;
+        same += usize::from(a == b);
+    }
+    println!("{same} of {count} photos: the same first class");
+    assert!(same * 100 >= count * 98, "only {same} of {count}");
 }
