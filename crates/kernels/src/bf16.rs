@@ -3,15 +3,14 @@
 //! A strip of pixels is rounded once, behind its prologue, into pairs of neighbouring channels, `[group][pixel][32]` with
 //! groups of two blocks; weights lie as `[block][group][pair][lane][2]`. A row of 32 inputs and sixteen rows of
 //! pairs of weights are what AMX multiplies as tiles; one pair of inputs against one row is what AVX-512 BF16 does in a
-//! vector. Tensors between layers stay in single precision, and so do all other layers.
+//! vector. Tensors between layers stay in single precision, as does the arithmetic of all other layers.
 
 use crate::aligned::AlignedBuf;
 use crate::epilogue::{apply, with_activation};
 use crate::f16::Weight;
-use crate::isa::{Half, Lanes};
+use crate::isa::Lanes;
 use crate::layout::{LANES, blocks};
 use crate::pointwise::Task;
-use crate::prologue::Factors;
 use crate::split::piece;
 
 /// Channels of a group: a row of a tile.
@@ -48,12 +47,6 @@ impl Weight for Bf16 {
     unsafe fn load<L: Lanes>(p: *const Bf16) -> L {
         // SAFETY: the caller's.
         unsafe { L::load_bf16(p.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_half<L: Lanes>(p: *const Bf16) -> L::Half {
-        // SAFETY: the caller's.
-        unsafe { L::Half::load_bf16(p.cast()) }
     }
 }
 
@@ -144,20 +137,15 @@ unsafe fn round_strip<L: Round>(t: &Task, strip: Strip) {
         // SAFETY: blocks of the task's input, and the group's place in its scratch.
         unsafe {
             let Some(prologue) = t.prologue else {
-                rounding.run(|[low, high]: [L; 2]| [low, high]);
+                rounding.run(|_, x: L| x);
                 continue;
             };
             let factors = [first, if has_second { first + 1 } else { first }].map(|b| prologue.factors::<L>(b));
-            let through =
-                |x: L, Factors { scale, shift, gate }, f: &dyn Fn(L) -> L| f(x.mul_add(scale, shift)).mul(gate);
             with_activation!(
                 prologue.activation,
                 L,
-                |f| rounding.run(|[low, high]| [through(low, factors[0], &f), through(high, factors[1], &f)]),
-                {
-                    let f = |x: L| apply(prologue.activation, x);
-                    rounding.run(|[low, high]| [through(low, factors[0], &f), through(high, factors[1], &f)])
-                }
+                |f| rounding.run(|block, x| factors[block].apply(x, f)),
+                rounding.run(|block, x| factors[block].apply(x, |v| apply(prologue.activation, v)))
             )
         }
     }
@@ -171,19 +159,19 @@ struct Rounding {
 }
 
 impl Rounding {
+    /// `each` block of the group, then rounded; a block that lacks is zero.
+    ///
     /// # Safety
     /// The blocks hold so many pixels, and there is room for as many.
     #[inline(always)]
-    unsafe fn run<L: Round>(&self, each: impl Fn([L; 2]) -> [L; 2]) {
-        let [x, second] = self.x;
-        let zero = L::splat(0.0);
+    unsafe fn run<L: Round>(&self, each: impl Fn(usize, L) -> L) {
+        let [low, high] = self.x;
         for p in 0..self.count {
             // SAFETY: the caller's.
             unsafe {
-                let low = L::load(x.add(p * LANES));
-                let high = if second.is_null() { zero } else { L::load(second.add(p * LANES)) };
-                let [low, high] = each([low, high]);
-                L::store_bf16(low, if second.is_null() { zero } else { high }, self.to.add(p * GROUP));
+                let low = each(0, L::load(low.add(p * LANES)));
+                let high = if high.is_null() { L::splat(0.0) } else { each(1, L::load(high.add(p * LANES))) };
+                L::store_bf16(low, high, self.to.add(p * GROUP));
             }
         }
     }

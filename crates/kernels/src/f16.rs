@@ -8,6 +8,10 @@ pub(crate) trait Weight: Copy {
     /// # Safety
     /// `p` points to sixteen readable weights.
     unsafe fn load<L: Lanes>(p: *const Self) -> L;
+}
+
+/// A weight of panels that may end in half a block.
+pub(crate) trait PanelWeight: Weight {
     /// # Safety
     /// `p` points to eight readable weights.
     unsafe fn load_half<L: Lanes>(p: *const Self) -> L::Half;
@@ -19,7 +23,9 @@ impl Weight for f32 {
         // SAFETY: the caller's.
         unsafe { L::load(p) }
     }
+}
 
+impl PanelWeight for f32 {
     #[inline(always)]
     unsafe fn load_half<L: Lanes>(p: *const f32) -> L::Half {
         // SAFETY: the caller's.
@@ -44,7 +50,9 @@ impl Weight for F16 {
         // SAFETY: the caller's.
         unsafe { L::load_f16(p.cast()) }
     }
+}
 
+impl PanelWeight for F16 {
     #[inline(always)]
     unsafe fn load_half<L: Lanes>(p: *const F16) -> L::Half {
         // SAFETY: the caller's.

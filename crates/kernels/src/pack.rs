@@ -129,7 +129,11 @@ impl Matrix {
     }
 
     /// The same with the weights as pairs of bf16 for `unit`.
+    ///
+    /// # Panics
+    /// Where the processor lacks the unit.
     pub fn in_pairs(self, unit: Bf16Unit) -> Matrix {
+        assert!(Bf16Unit::available(Isa::detect()).any(|u| u == unit), "this processor has no {unit}");
         assert_eq!(self.stored, Stored::F32, "weights are rounded once");
         let panels = bf16::pack(self.outputs, self.inputs, |output, input| self.panels[self.place(output, input)]);
         Matrix { panels, stored: Stored::Pairs(unit), ..self }
@@ -146,8 +150,7 @@ impl Matrix {
     pub fn panel(&self, block: usize) -> *const u8 {
         let at = match self.stored {
             Stored::F32 => block * LANES * self.inputs * size_of::<f32>(),
-            Stored::F16 => block * LANES * self.inputs * size_of::<F16>(),
-            Stored::Bf16 => block * LANES * self.inputs * size_of::<Bf16>(),
+            Stored::F16 | Stored::Bf16 => block * LANES * self.inputs * size_of::<f32>() / 2,
             Stored::Pairs(_) => block * bf16::block_len(bf16::groups(self.inputs)) * size_of::<f32>(),
         };
         assert!(at <= size_of_val(&self.panels[..]), "a block of the matrix");

@@ -9,7 +9,7 @@
 use crate::bf16;
 use crate::cpu::{Bf16Unit, Isa};
 use crate::epilogue::{Activation, finish};
-use crate::f16::Weight;
+use crate::f16::PanelWeight;
 use crate::isa::{Half, Lanes, Tier, bf16_products};
 use crate::layout::{LANES, blocked_len, blocks, volume};
 use crate::norm::{self, MOMENTS};
@@ -81,7 +81,6 @@ impl Pointwise {
     /// # Panics
     /// Where the processor lacks the unit.
     pub fn in_bf16(self, unit: Bf16Unit) -> Self {
-        bf16_products(unit);
         Self(self.0.in_pairs(unit))
     }
 
@@ -192,7 +191,7 @@ impl Pointwise {
                     m.at(((image * parts + part) * blocks(self.0.outputs) + blocks_here.start) * MOMENTS * LANES)
                 }),
             };
-            // SAFETY: the tier was handed out by detection. All pointers lie in buffers whose lengths were checked
+            // SAFETY: the tier was handed out by detection, and a bf16 unit checked as the weights were packed. All pointers lie in buffers whose lengths were checked
             // above; tasks differ in image, pixels or blocks, so each writes its own part of `y` and its own moments, and
             // each slot its own part of `scratch`.
             unsafe { function(&task) }
@@ -246,7 +245,7 @@ impl Pointwise {
             strip: self.strip(),
             moments: std::ptr::null_mut(),
         };
-        // SAFETY: the tier was handed out by detection; the rest is the caller's.
+        // SAFETY: the tier was handed out by detection, and a bf16 unit checked; the rest is the caller's.
         unsafe { self.function()(&task) }
     }
 
@@ -293,7 +292,7 @@ pub(crate) struct Task {
     /// Distance between the input's blocks, and between the output's.
     pub x_block: usize,
     pub y_block: usize,
-    /// Of [`Weight`]s.
+    /// Of [`PanelWeight`]s, or pairs of bf16.
     pub panels: *const u8,
     pub bias: *const f32,
     pub y: *mut f32,
@@ -314,7 +313,7 @@ pub(crate) struct Task {
 /// # Safety
 /// The task's pointers cover its pixels and blocks.
 #[inline(always)]
-pub(crate) unsafe fn task<L: Lanes, W: Weight, const P: usize, const B: usize>(t: &Task) {
+pub(crate) unsafe fn task<L: Lanes, W: PanelWeight, const P: usize, const B: usize>(t: &Task) {
     // Strips keep what goes in and what comes out in the caches while something else is done with it.
     let strip = if t.prologue.is_some() || !t.moments.is_null() { t.strip } else { t.pixels.max(1) };
     for first in (0..t.pixels).step_by(strip) {
@@ -357,7 +356,7 @@ struct Input {
 
 /// `count` pixels from `first` on, all panels.
 #[inline(always)]
-unsafe fn panels<L: Lanes, W: Weight, const P: usize, const B: usize>(
+unsafe fn panels<L: Lanes, W: PanelWeight, const P: usize, const B: usize>(
     t: &Task,
     input: Input,
     first: usize,
@@ -408,7 +407,7 @@ struct Tile {
 
 /// One tile of `P` pixels and `B` blocks, and half a block after them where `HALF`.
 #[inline(always)]
-unsafe fn product<L: Lanes, W: Weight, const P: usize, const B: usize, const HALF: bool>(t: &Task, tile: Tile) {
+unsafe fn product<L: Lanes, W: PanelWeight, const P: usize, const B: usize, const HALF: bool>(t: &Task, tile: Tile) {
     // SAFETY: the tile lies inside the task.
     unsafe {
         let Input { first: mut x, block: x_block, ahead } = tile.input;

@@ -71,6 +71,14 @@ pub(crate) struct Factors<L> {
     pub gate: L,
 }
 
+impl<L: Lanes> Factors<L> {
+    /// The prologue of one pixel.
+    #[inline(always)]
+    pub fn apply(self, x: L, activate: impl Fn(L) -> L) -> L {
+        activate(x.mul_add(self.scale, self.shift)).mul(self.gate)
+    }
+}
+
 impl Lanewise {
     /// The same from `block` blocks further on.
     pub fn at_block(self, block: usize) -> Lanewise {
@@ -115,12 +123,11 @@ impl<L: Lanes> Fill<L> {
     /// As [`Lanewise::fill`].
     #[inline(always)]
     unsafe fn run(&self, activate: impl Fn(L) -> L) {
-        let Factors { scale, shift, gate } = self.factors;
         for p in 0..self.count {
             // SAFETY: the caller's.
             unsafe {
-                let v = L::load(self.x.add(p * LANES)).mul_add(scale, shift);
-                activate(v).mul(gate).store(self.y.add(p * LANES));
+                let v = L::load(self.x.add(p * LANES));
+                self.factors.apply(v, &activate).store(self.y.add(p * LANES));
             }
         }
     }

@@ -2,8 +2,7 @@
 
 mod common;
 
-use common::{activation, blocked, geometry, random, widened};
-use mobilenet_kernels::cpu::Bf16Unit;
+use common::{activation, bf16_units, blocked, geometry, random, widened};
 use mobilenet_kernels::inverted_residual::{Call, Layers};
 use mobilenet_kernels::layout::Dims;
 use mobilenet_kernels::prologue::Prologue;
@@ -32,10 +31,8 @@ proptest! {
             [inputs * expanded, expanded * g.kernel[0] * g.kernel[1], expanded * outputs].map(|len| random(seed ^ len as u64, len));
         let bias = random(seed ^ 2, expanded.max(outputs));
         let pool = Pool::new(threads);
-        let precisions = Isa::available().flat_map(|isa| {
-            std::iter::once((isa, None)).chain(Bf16Unit::available(isa).map(move |unit| (isa, Some(unit))))
-        });
-        for (isa, unit) in precisions {
+        let single = Isa::available().map(|isa| (isa, None));
+        for (isa, unit) in single.chain(bf16_units().map(|(isa, unit)| (isa, Some(unit)))) {
             let stored = |layer: pointwise::Pointwise| match unit {
                 Some(unit) => layer.in_bf16(unit),
                 None => layer,

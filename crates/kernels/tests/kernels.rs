@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::{activation, assert_close, blocked, geometry, random};
-use mobilenet_kernels::cpu::Bf16Unit;
+use common::{activation, assert_close, bf16_units, blocked, geometry, random};
 use mobilenet_kernels::layout::{Dims, Order, blocks, from_blocked, padding_is_zero, to_blocked};
 use mobilenet_kernels::pool2d::{self, Kind};
 use mobilenet_kernels::prologue::{Norm, Prologue};
@@ -20,16 +19,6 @@ fn stored(weights: Vec<f32>, precision: i32) -> Vec<f32> {
         1 => weights.into_iter().map(f16::round).collect(),
         _ => weights.into_iter().map(bf16::round).collect(),
     }
-}
-
-/// What multiplies bf16 here.
-fn bf16_units() -> Vec<(Isa, Bf16Unit)> {
-    let units: Vec<_> =
-        Isa::available().flat_map(|isa| Bf16Unit::available(isa).map(move |unit| (isa, unit))).collect();
-    for unit in Bf16Unit::ALL.into_iter().filter(|unit| units.iter().all(|(_, u)| u != unit)) {
-        eprintln!("SKIPPED: this processor has no {unit}");
-    }
-    units
 }
 
 proptest! {

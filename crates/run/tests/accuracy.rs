@@ -66,7 +66,7 @@ fn torchvisions_v2_is_as_right_as_in_torchvision_and_says_the_same() {
 fn bf16_nearly_always_says_the_same_as_single_precision() {
     let Some(data) = data() else { return };
     if Bf16Unit::detect(Isa::detect()).is_none() {
-        return eprintln!("SKIPPED: this processor has no products of bf16");
+        return eprintln!("not run: this processor has no products of bf16");
     }
     let open = |precision| {
         let options = ClassifierOptions { precision, ..ClassifierOptions::default() };

@@ -33,15 +33,6 @@ impl Half for Single {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(p: *const u16) -> Self {
-        // SAFETY: the caller's.
-        unsafe {
-            let bits = _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())));
-            Single(_mm256_castsi256_ps(bits))
-        }
-    }
-
-    #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: see `both!`.
         Single(unsafe { _mm256_set1_ps(x) })
@@ -82,7 +73,9 @@ impl Lanes for Pair {
     #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> Self {
         // SAFETY: the caller's.
-        unsafe { Pair(Single::load_bf16(p).0, Single::load_bf16(p.add(8)).0) }
+        let half = |p: *const u16| unsafe { _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))) };
+        // SAFETY: as above.
+        unsafe { Pair(_mm256_castsi256_ps(half(p)), _mm256_castsi256_ps(half(p.add(8)))) }
     }
 
     #[inline(always)]

@@ -27,12 +27,6 @@ impl Half for Ymm {
         Ymm(unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) })
     }
 
-    #[inline(always)]
-    unsafe fn load_bf16(p: *const u16) -> Self {
-        // SAFETY: the caller's.
-        Ymm(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) })
-    }
-
     // SAFETY of both below: as of the methods of `Zmm`.
 
     #[inline(always)]

@@ -73,11 +73,6 @@ pub(crate) trait Half: Copy {
     /// # Safety
     /// `p` points to the bits of eight readable values; no alignment needed.
     unsafe fn load_f16(p: *const u16) -> Self;
-    /// From bf16.
-    ///
-    /// # Safety
-    /// As [`load_f16`](Self::load_f16).
-    unsafe fn load_bf16(p: *const u16) -> Self;
     fn splat(x: f32) -> Self;
     fn mul_add(self, a: Self, b: Self) -> Self;
 }
@@ -124,12 +119,8 @@ impl Tier {
     }
 }
 
-/// The products of pairs of bf16.
-///
-/// # Panics
-/// Where the processor lacks `unit`: then the function must never be called.
+/// The products of pairs of bf16; never to be called where the processor lacks `unit`.
 pub(crate) fn bf16_products(unit: Bf16Unit) -> unsafe fn(&pointwise::Task) {
-    assert!(Bf16Unit::available(Isa::detect()).any(|u| u == unit), "this processor has no {unit}");
     match unit {
         #[cfg(target_arch = "x86_64")]
         Bf16Unit::Vectors => avx512_bf16::pointwise,

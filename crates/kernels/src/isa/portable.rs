@@ -25,12 +25,6 @@ impl Half for HalfArray {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(p: *const u16) -> Self {
-        // SAFETY: the caller's.
-        HalfArray(unsafe { p.cast::<[u16; 8]>().read_unaligned() }.map(|bits| f32::from_bits(u32::from(bits) << 16)))
-    }
-
-    #[inline(always)]
     fn splat(x: f32) -> Self {
         HalfArray([x; 8])
     }

@@ -2,9 +2,15 @@
 
 #![allow(dead_code, reason = "no test file uses all of it")]
 
+use mobilenet_kernels::cpu::Bf16Unit;
 use mobilenet_kernels::layout::{Dims, Order, from_blocked, padding_is_zero, to_blocked};
 use mobilenet_kernels::{Activation, Geometry, Isa};
 use proptest::prelude::*;
+
+/// What multiplies bf16 on this processor.
+pub fn bf16_units() -> impl Iterator<Item = (Isa, Bf16Unit)> {
+    Isa::available().flat_map(|isa| Bf16Unit::available(isa).map(move |unit| (isa, unit)))
+}
 
 /// Values in −1 … 1 that a seed determines.
 pub fn random(seed: u64, len: usize) -> Vec<f32> {
