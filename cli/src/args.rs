@@ -1,5 +1,7 @@
 //! Flags that several commands share.
 
+mod photo;
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use mobilenet::run::{MemoryUse, Precision};
 use mobilenet::{Graph, Isa, Params, Pool, init};
 
 use crate::failure::Failure;
+
+pub use photo::PhotoArgs;
 
 /// The parameters of a network beside its table. Left out, they are the weights' or the network's own.
 #[derive(Args, Clone, Debug, Default)]

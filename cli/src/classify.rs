@@ -1,20 +1,17 @@
 //! `mobilenet classify`: what is in these photos?
 
-use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use mobilenet::net::preprocessing::{Filter, Resize};
-use mobilenet::run::classifier::{ClassifierOptions, PreprocessingOverrides};
-use mobilenet::run::image::MAX_FILE_BYTES;
-use mobilenet::{Classifier, Image, Prediction};
+use mobilenet::run::ClassifierOptions;
+use mobilenet::{Classifier, Prediction};
 use serde::Serialize;
 
-use crate::args::{PrecisionArg, Resolution, SpecArgs};
+use crate::args::{PhotoArgs, PrecisionArg, SpecArgs};
 use crate::failure::Failure;
-use crate::print;
+use crate::{photos, print};
 
 /// Say what is in photos
 #[derive(Args)]
@@ -54,70 +51,6 @@ pub struct Classify {
     spec: SpecArgs,
 }
 
-/// From photo to tensor. Left out, all this is the weights' own.
-#[derive(Args)]
-#[command(next_help_heading = "Photos")]
-struct PhotoArgs {
-    /// Short side after resizing, or `squash` for the whole photo to the network's size
-    #[arg(long, value_name = "PIXELS|squash", value_parser = resize)]
-    resize: Option<Resize>,
-    /// The network's input, cut from the middle: a number, or HEIGHTxWIDTH
-    #[arg(long, value_name = "SIZE", value_parser = input_size)]
-    crop: Option<Resolution>,
-    /// bilinear or bicubic, antialiased as Pillow's
-    #[arg(long, value_parser = filter)]
-    filter: Option<Filter>,
-    /// Subtracted from red, green and blue between 0 and 1
-    #[arg(long, value_name = "R,G,B", value_parser = three, allow_negative_numbers = true)]
-    mean: Option<[f32; 3]>,
-    /// Divides the differences
-    #[arg(long, value_name = "R,G,B", value_parser = deviation)]
-    std: Option<[f32; 3]>,
-    /// Whether output 0 is a background class
-    #[arg(long, value_name = "true|false")]
-    background: Option<bool>,
-    /// A file with one class name a line
-    #[arg(long, value_name = "FILE")]
-    labels: Option<PathBuf>,
-}
-
-fn resize(text: &str) -> Result<Resize, String> {
-    match text {
-        "squash" => Ok(Resize::Squash),
-        _ => match text.parse() {
-            Ok(pixels @ 1..=8192) => Ok(Resize::ShortSide(pixels)),
-            _ => Err("give 1 to 8192 pixels, or squash".into()),
-        },
-    }
-}
-
-fn input_size(text: &str) -> Result<Resolution, String> {
-    let size: Resolution = text.parse()?;
-    if size.h.max(size.w) <= 8192 { Ok(size) } else { Err("give at most 8192 pixels a side".into()) }
-}
-
-fn filter(text: &str) -> Result<Filter, String> {
-    match text {
-        "bilinear" => Ok(Filter::Bilinear),
-        "bicubic" => Ok(Filter::Bicubic),
-        _ => Err("give bilinear or bicubic".into()),
-    }
-}
-
-fn three(text: &str) -> Result<[f32; 3], String> {
-    let values: Result<Vec<f32>, _> = text.split(',').map(|v| v.trim().parse()).collect();
-    let values = values.ok().filter(|v| v.iter().all(|x| x.is_finite()));
-    match values.as_deref() {
-        Some([all]) => Ok([*all; 3]),
-        Some([r, g, b]) => Ok([*r, *g, *b]),
-        _ => Err("give three numbers with commas between, or one for all".into()),
-    }
-}
-
-fn deviation(text: &str) -> Result<[f32; 3], String> {
-    three(text).and_then(|v| if v.iter().all(|&x| x > 0.0) { Ok(v) } else { Err("give numbers above 0".into()) })
-}
-
 #[derive(Serialize)]
 struct Answer<'a> {
     path: &'a str,
@@ -149,7 +82,7 @@ impl Classify {
         };
         let mut all = Vec::new();
         for path in &self.paths {
-            match photos(path) {
+            match photos::list(path) {
                 Ok(photos) => all.extend(photos),
                 Err(reason) => report(path, reason),
             }
@@ -167,13 +100,13 @@ impl Classify {
         };
         let start = Instant::now();
         if let [photo] = &all[..] {
-            take(photo, read(photo).map(|image| classifier.classify(&image, top)))?;
+            take(photo, photos::read(photo).map(|image| classifier.classify(&image, top)))?;
         } else {
             let mut failure = None;
             classifier.classify_each(
                 all.len(),
                 top,
-                |photo| read(&all[photo]),
+                |photo| photos::read(&all[photo]),
                 |photo, found| {
                     failure = take(&all[photo], found).err();
                     if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -201,20 +134,12 @@ impl Classify {
             ));
         };
         let table = self.model.as_deref().map(mobilenet::arch::find).transpose()?;
-        let PhotoArgs { resize, crop, filter, mean, std, background, labels } = &self.photo;
         let classifier = Classifier::open_with(
             weights,
             &ClassifierOptions {
                 network: self.spec.overrides(table),
-                preprocessing: PreprocessingOverrides {
-                    resize: *resize,
-                    size: crop.map(|Resolution { h, w }| [h, w]),
-                    filter: *filter,
-                    mean: *mean,
-                    std: *std,
-                    background_class: *background,
-                },
-                labels: labels.clone(),
+                preprocessing: self.photo.overrides(),
+                labels: self.photo.labels.clone(),
                 threads: self.threads.map(|n| n as usize),
                 precision: self.precision.into(),
             },
@@ -235,44 +160,4 @@ impl Classify {
         }
         Ok(())
     }
-}
-
-/// A path's photos: itself, or those in a folder and its subfolders, by name.
-fn photos(path: &Path) -> Result<Vec<PathBuf>, String> {
-    const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut found = Vec::new();
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        for entry in entries {
-            let entry = entry.map_err(|e| format!("{}: {e}", folder.display()))?;
-            // Links to folders are not followed: they may lead in circles.
-            let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
-            let extension = entry.path().extension().map(|e| e.to_string_lossy().to_lowercase());
-            if is_folder {
-                folders.push(entry.path());
-            } else if extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
-                found.push(entry.path());
-            }
-        }
-    }
-    if found.is_empty() {
-        return Err(format!("{}: the folder holds no photo ({})", path.display(), EXTENSIONS.join(", ")));
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// A file's photo, or standard input's for `-`.
-fn read(path: &Path) -> Result<Image, String> {
-    if path != Path::new("-") {
-        return Image::open(path).map_err(|e| e.to_string());
-    }
-    let mut bytes = Vec::new();
-    let limit = MAX_FILE_BYTES + 1;
-    std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    Image::decode(&bytes, "-").map_err(|e| e.to_string())
 }

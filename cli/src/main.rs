@@ -14,15 +14,19 @@ mod args;
 mod bench;
 mod classify;
 mod completions;
+mod convert;
 mod eval;
 mod failure;
+mod info;
 mod models;
+mod photos;
 mod print;
 mod profile;
 mod run;
 mod summary;
 mod text;
 mod train;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -46,6 +50,9 @@ enum Command {
     Classify(classify::Classify),
     Train(train::Train),
     Eval(eval::Eval),
+    Info(info::Info),
+    Verify(verify::Verify),
+    Convert(convert::Convert),
     Run(run::Run),
     Summary(summary::Summary),
     Models(models::Models),
@@ -59,6 +66,9 @@ fn main() -> ExitCode {
         Command::Classify(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
+        Command::Info(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Convert(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Summary(command) => command.run(),
         Command::Models(command) => command.run(),

@@ -7,6 +7,7 @@ use crate::crop::{self, Border};
 use crate::mix::{Erase, Mix};
 use crate::random::Random;
 use mobilenet_net::preprocessing::Preprocessing;
+use mobilenet_run::preprocess::levels;
 use mobilenet_run::{Image, preprocess};
 
 /// How a photo comes to the network's size.
@@ -110,12 +111,10 @@ impl Augment {
 fn normalise(image: &Image, preprocessing: &Preprocessing, out: &mut [f32]) {
     let plane = image.width * image.height;
     assert_eq!(out.len(), 3 * plane, "values for 3×{}×{}", image.height, image.width);
-    for (channel, plane) in out.chunks_exact_mut(plane).enumerate() {
-        let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
-        // 256 levels only: the table is exact and spares a division a value.
-        let value: [f32; 256] = std::array::from_fn(|level| (level as f32 / 255.0 - mean) / std);
+    for (plane, color) in out.chunks_exact_mut(plane).zip(preprocessing.channel_order.colors()) {
+        let value = levels(preprocessing, color);
         for (to, from) in plane.iter_mut().zip(image.rgb.chunks_exact(3)) {
-            *to = value[usize::from(from[channel])];
+            *to = value[usize::from(from[color])];
         }
     }
 }

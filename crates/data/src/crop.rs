@@ -2,7 +2,7 @@
 //! `RandomHorizontalFlip`.
 
 use crate::random::Random;
-use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
+use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 use mobilenet_run::resize::{Window, resize};
 use mobilenet_run::{Image, preprocess};
 
@@ -130,7 +130,8 @@ fn reflect(at: isize, side: usize) -> usize {
 /// The middle, as evaluation sees it: resized to cover the network's size, then cut.
 pub(crate) fn evaluation(image: &Image, preprocessing: &Preprocessing) -> Image {
     // Levels come through unchanged where the values are the levels themselves.
-    let levels = Preprocessing { mean: [0.0; 3], std: [1.0 / 255.0; 3], ..*preprocessing };
+    let levels =
+        Preprocessing { mean: [0.0; 3], std: [1.0 / 255.0; 3], channel_order: ChannelOrder::Rgb, ..*preprocessing };
     let [height, width] = preprocessing.size;
     let mut planes = vec![0.0; 3 * height * width];
     preprocess(image, &levels, &mut planes);

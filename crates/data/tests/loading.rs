@@ -7,7 +7,7 @@ use mobilenet_data::auto::Auto;
 use mobilenet_data::crop::Border;
 use mobilenet_data::mix::{Erase, Mix};
 use mobilenet_data::{Augment, Batch, Dataset, Error, Loader, LoaderOptions, Target, augment::Crop};
-use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
+use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -20,6 +20,7 @@ fn preprocessing() -> Preprocessing {
         filter: Filter::Bilinear,
         mean: [0.0; 3],
         std: [1.0 / 255.0; 3],
+        channel_order: ChannelOrder::Rgb,
         background_class: false,
     }
 }

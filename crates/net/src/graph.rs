@@ -21,6 +21,9 @@ pub enum Padding {
 }
 
 impl Padding {
+    /// Both.
+    pub const ALL: [Padding; 2] = [Padding::Symmetric, Padding::Same];
+
     /// Zeros before and after an axis of `input` elements.
     pub fn amount(self, input: usize, kernel: usize, stride: usize, dilation: usize) -> (usize, usize) {
         let reach = dilation * (kernel - 1);

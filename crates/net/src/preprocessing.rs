@@ -1,5 +1,7 @@
 //! How a photo becomes the tensor that a set of weights was trained on. It belongs to the weights, not to the graph.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Padding;
@@ -18,8 +20,41 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     /// Divides red, green and blue after [`mean`](Self::mean) is subtracted.
     pub std: [f32; 3],
+    /// Which colour is the input's first channel. [`mean`](Self::mean) and [`std`](Self::std) stay red, green, blue.
+    #[serde(default)]
+    pub channel_order: ChannelOrder,
     /// Whether output 0 is a background class, as in TensorFlow's 1001 outputs.
     pub background_class: bool,
+}
+
+/// The order of the colours in the network's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelOrder {
+    /// Red first: all the libraries that train MobileNets.
+    #[default]
+    Rgb,
+    /// Blue first: networks trained on what OpenCV reads, such as Caffe's.
+    Bgr,
+}
+
+impl fmt::Display for ChannelOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ChannelOrder::Rgb => "rgb",
+            ChannelOrder::Bgr => "bgr",
+        })
+    }
+}
+
+impl ChannelOrder {
+    /// The colour, of red, green and blue, that lies in each channel of the input.
+    pub fn colors(self) -> [usize; 3] {
+        match self {
+            ChannelOrder::Rgb => [0, 1, 2],
+            ChannelOrder::Bgr => [2, 1, 0],
+        }
+    }
 }
 
 /// How a photo is brought near the network's size.
@@ -35,6 +70,16 @@ pub enum Resize {
     CentralFraction(f32),
 }
 
+impl fmt::Display for Resize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resize::ShortSide(pixels) => write!(f, "short side to {pixels}"),
+            Resize::Squash => write!(f, "whole photo to the input's size"),
+            Resize::CentralFraction(fraction) => write!(f, "central {fraction} of either side to the input's size"),
+        }
+    }
+}
+
 /// A filter that resizes as Pillow does: widened by the factor when shrinking, so that nothing aliases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,6 +89,15 @@ pub enum Filter {
     Bilinear,
     /// Keys' cubic with a = −0.5, two pixels to either side.
     Bicubic,
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Filter::Bilinear => "bilinear",
+            Filter::Bicubic => "bicubic",
+        })
+    }
 }
 
 /// ImageNet's mean, which torchvision and timm subtract (timm@1.0.31 data/constants.py).
@@ -89,6 +143,7 @@ impl Preprocessing {
             size: [crop; 2],
             mean,
             std,
+            channel_order: ChannelOrder::Rgb,
             background_class: classes == CLASSES_WITH_BACKGROUND,
         }
     }

@@ -12,6 +12,7 @@ use crate::arch::{self, Family, Spec, Table, WidthRule};
 use crate::error::Error;
 use crate::graph::{Activation, Padding};
 use crate::load::same_shape;
+use crate::model_file;
 use crate::names::{Names, Origin};
 use crate::preprocessing::Preprocessing;
 use crate::tensor::Params;
@@ -72,6 +73,19 @@ impl std::fmt::Display for Outputs {
     }
 }
 
+/// What a weights file says of itself beside its network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// The probability of the likeliest class below which the answer is that the network does not know.
+    pub threshold: Option<f32>,
+    /// Where the weights are from.
+    pub source: Option<String>,
+    /// Under which terms they may be used.
+    pub licence: Option<String>,
+    /// How they were trained: photos, epochs, accuracy, recipe.
+    pub training: Option<serde_json::Value>,
+}
+
 /// What a weights file was found to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recognised {
@@ -87,8 +101,26 @@ pub struct Recognised {
     pub labels: Option<Vec<String>>,
     /// How the logits are to be read.
     pub outputs: Outputs,
+    /// What the file says of itself that no computation needs.
+    pub about: About,
     /// What could not be known, a line each for the user to see.
     pub guesses: Vec<String>,
+}
+
+impl Recognised {
+    /// A network of ours: nothing is guessed. It has no class names yet, and its outputs exclude each other.
+    pub fn ours(table: Table, spec: Spec, preprocessing: Preprocessing) -> Recognised {
+        Recognised {
+            origin: Origin::Ours,
+            table,
+            spec,
+            preprocessing,
+            labels: None,
+            outputs: Outputs::Exclusive,
+            about: About::default(),
+            guesses: Vec::new(),
+        }
+    }
 }
 
 /// Finds out which network `params`, read from `path`, belong to. Tensors that do not fit are not reported here but by
@@ -101,6 +133,7 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
         let reason = "a checkpoint, to go on training from; the network is in model.safetensors beside it";
         return Err(Error::format(path, reason));
     }
+    model_file::check_version(path, params)?;
     let says = Says { path, params };
     let hints = Hints::read(path, params, overrides)?;
     let origin = Origin::find(|name| params.tensors.contains_key(name)).ok_or_else(|| unknown(path, params))?;
@@ -117,9 +150,9 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
     let spec = Spec {
         padding,
         bn_epsilon,
-        output_stride: overrides.output_stride.unwrap_or(32),
+        output_stride: overrides.output_stride.or(hints.output_stride).unwrap_or(32),
         total_stride: overrides.total_stride.or(hints.total_stride).unwrap_or(32),
-        activation: overrides.activation,
+        activation: overrides.activation.or(hints.activation),
         ..Spec::default()
     };
     let spec = closest_spec(path, params, origin, &table, spec, overrides, &hints)?;
@@ -144,7 +177,13 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
         return Err(Error::format(path, reason));
     }
     let outputs = says.value("outputs", |_| true, "exclusive or independent")?.unwrap_or_default();
-    Ok(Recognised { origin, table, spec, preprocessing, labels, outputs, guesses })
+    let about = About {
+        threshold: says.value("threshold", |t: &f32| (0.0..=1.0).contains(t), "a number from 0 to 1")?,
+        source: says.text("source"),
+        licence: says.text("licence"),
+        training: says.json("training")?,
+    };
+    Ok(Recognised { origin, table, spec, preprocessing, labels, outputs, about, guesses })
 }
 
 /// What the user or the metadata says beside the shapes.
@@ -155,6 +194,8 @@ struct Hints {
     bn_epsilon: Option<f32>,
     resolution: Option<usize>,
     total_stride: Option<usize>,
+    output_stride: Option<usize>,
+    activation: Option<Activation>,
 }
 
 impl Hints {
@@ -173,6 +214,8 @@ impl Hints {
                 says.value("bn_epsilon", |&e: &f32| e > 0.0 && e <= 1.0, "a number above 0, at most 1")
             })?,
             total_stride: says.value("total_stride", |s| [32, 16, 8].contains(s), "32, 16 or 8")?,
+            output_stride: says.value("output_stride", |s| [32, 16, 8].contains(s), "32, 16 or 8")?,
+            activation: says.value("activation", |_| true, "a non-linearity's name")?,
             resolution: says.value("resolution", |r| (1..=8192).contains(r), "1 to 8192 pixels")?,
         })
     }
@@ -194,6 +237,11 @@ impl Says<'_> {
         let Some(text) = self.params.metadata.get(key) else { return Ok(None) };
         let value = serde_json::from_str(text);
         value.map(Some).map_err(|e| Error::format(self.path, format!("its metadata's {key}: {e}")))
+    }
+
+    /// The words under `key`, where there are any.
+    fn text(&self, key: &str) -> Option<String> {
+        self.params.metadata.get(key).cloned()
     }
 
     /// The value of `key`, where there is one.

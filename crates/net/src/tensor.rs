@@ -169,6 +169,30 @@ impl Tensor {
         Tensor::new(shape.to_vec(), self.data)
     }
 
+    /// The elements rounded to a type of floats, to the nearest, ties to even; `None` where a finite one is beyond the type's
+    /// range, or the type holds integers.
+    pub fn into_float(self, dtype: DType) -> Option<Tensor> {
+        if self.dtype() == dtype {
+            return Some(self);
+        }
+        let shape = self.shape.clone();
+        let values = self.into_f32();
+        let data = match dtype {
+            DType::F32 => Data::F32(values),
+            DType::F16 => Data::F16(values.iter().map(|&v| f16::from_f32(v)).collect()),
+            DType::Bf16 => Data::Bf16(values.iter().map(|&v| bf16::from_f32(v)).collect()),
+            DType::I8 | DType::U8 | DType::I32 | DType::I64 => return None,
+        };
+        let tensor = Tensor::new(shape, data);
+        let is_beyond = |value: f32| value.is_infinite();
+        let overflows = match &tensor.data {
+            Data::F16(rounded) => rounded.iter().any(|&v| is_beyond(v.into())),
+            Data::Bf16(rounded) => rounded.iter().any(|&v| is_beyond(v.into())),
+            _ => false,
+        };
+        (!overflows).then_some(tensor)
+    }
+
     /// The elements as `f32`, converted where they are stored otherwise.
     pub fn into_f32(self) -> Vec<f32> {
         match self.data {

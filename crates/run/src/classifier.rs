@@ -2,8 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mobilenet_kernels::{Isa, Pool, cpu};
 use mobilenet_net::preprocessing::Preprocessing;
@@ -12,6 +11,7 @@ use mobilenet_net::{Loaded, Origin};
 
 use crate::arena::Arena;
 use crate::classify::{top_classes, top_labels};
+use crate::each::each;
 use crate::error::Error;
 use crate::image::Image;
 use crate::labels::Labels;
@@ -46,11 +46,26 @@ pub struct PreprocessingOverrides {
     pub mean: Option<[f32; 3]>,
     /// See [`Preprocessing::std`].
     pub std: Option<[f32; 3]>,
+    /// See [`Preprocessing::channel_order`].
+    pub channel_order: Option<mobilenet_net::preprocessing::ChannelOrder>,
     /// See [`Preprocessing::background_class`].
     pub background_class: Option<bool>,
 }
 
 impl PreprocessingOverrides {
+    /// Replaces every part.
+    pub fn all(by: &Preprocessing) -> PreprocessingOverrides {
+        PreprocessingOverrides {
+            resize: Some(by.resize),
+            size: Some(by.size),
+            filter: Some(by.filter),
+            mean: Some(by.mean),
+            std: Some(by.std),
+            channel_order: Some(by.channel_order),
+            background_class: Some(by.background_class),
+        }
+    }
+
     /// `own` with what was given.
     pub fn over(&self, own: Preprocessing) -> Preprocessing {
         Preprocessing {
@@ -59,6 +74,7 @@ impl PreprocessingOverrides {
             filter: self.filter.unwrap_or(own.filter),
             mean: self.mean.unwrap_or(own.mean),
             std: self.std.unwrap_or(own.std),
+            channel_order: self.channel_order.unwrap_or(own.channel_order),
             background_class: self.background_class.unwrap_or(own.background_class),
         }
     }
@@ -169,38 +185,14 @@ impl Classifier {
         photos: usize,
         top: usize,
         read: impl Fn(usize) -> Result<Image, E> + Sync,
-        mut answer: impl FnMut(usize, Result<Vec<Prediction>, E>) -> ControlFlow<()>,
+        answer: impl FnMut(usize, Result<Vec<Prediction>, E>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        /// Answers of a thread that wait for an earlier photo's.
-        const AHEAD: usize = 4;
-        let threads = self.pool.threads().min(photos);
         let [h, w] = self.preprocessing.size;
         let arena = |_| self.program.arena(1, h, w, &Arc::new(Pool::new(1)));
-        let arenas = (0..threads).map(arena).collect::<Result<Vec<Arena>, _>>()?;
-        thread::scope(|scope| {
-            let begin = |(first, mut arena): (usize, Arena)| {
-                let (sender, receiver) = mpsc::sync_channel(AHEAD);
-                let read = &read;
-                scope.spawn(move || {
-                    for photo in (first..photos).step_by(threads) {
-                        let answer = read(photo).map(|image| self.named(&self.logits_in(&mut arena, &image), top));
-                        // Nobody listens any more.
-                        if sender.send(answer).is_err() {
-                            break;
-                        }
-                    }
-                });
-                receiver
-            };
-            let receivers: Vec<_> = arenas.into_iter().enumerate().map(begin).collect();
-            for photo in 0..photos {
-                // A thread that is gone has panicked, which ends the scope.
-                let Ok(found) = receivers[photo % threads].recv() else { break };
-                if answer(photo, found).is_break() {
-                    break;
-                }
-            }
-        });
+        let arenas = (0..self.pool.threads().min(photos)).map(arena).collect::<Result<Vec<Arena>, _>>()?;
+        let classify =
+            |photo, arena: &mut Arena| read(photo).map(|image| self.named(&self.logits_in(arena, &image), top));
+        each(arenas, photos, classify, answer);
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use crate::resize::{Window, resize_window};
 use mobilenet_net::preprocessing::{Preprocessing, Resize};
 use std::borrow::Cow;
 
-/// Resizes, crops and normalises `image` into `out`: 3×H×W values, red, green and blue planes of
-/// [`Preprocessing::size`], each `(level / 255 − mean) / std`.
+/// Resizes, crops and normalises `image` into `out`: 3×H×W values, planes of
+/// [`Preprocessing::size`] in the [channel order](Preprocessing::channel_order), each `(level / 255 − mean) / std`.
 ///
 /// Where the resized photo is smaller than the crop, black surrounds it, as in torchvision.
 ///
@@ -28,20 +28,25 @@ pub fn preprocess(image: &Image, preprocessing: &Preprocessing, out: &mut [f32])
     let window = Window { top: rows.skip, left: columns.skip, height: rows.count, width: columns.count };
     let photo = resize_window(&source, [full_height, full_width], window, preprocessing.filter);
 
-    for (channel, plane) in out.chunks_exact_mut(plane).enumerate() {
-        // 256 levels only: the table is exact and spares a division a value.
-        let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
-        let value: [f32; 256] = std::array::from_fn(|level| (level as f32 / 255.0 - mean) / std);
+    for (plane, color) in out.chunks_exact_mut(plane).zip(preprocessing.channel_order.colors()) {
+        let value = levels(preprocessing, color);
         if (rows.count, columns.count) != (height, width) {
             plane.fill(value[0]);
         }
         let rows_out = plane.chunks_exact_mut(width).skip(rows.pad);
         for (to, from) in rows_out.zip(photo.rgb.chunks_exact(photo.width * 3)) {
             for (to, from) in to[columns.pad..].iter_mut().zip(from.chunks_exact(3)) {
-                *to = value[usize::from(from[channel])];
+                *to = value[usize::from(from[color])];
             }
         }
     }
+}
+
+/// The input's value for each level of a colour, 0 red, 1 green, 2 blue: there are only 256, which spares a division a
+/// pixel.
+pub fn levels(preprocessing: &Preprocessing, color: usize) -> [f32; 256] {
+    let (mean, std) = (preprocessing.mean[color], preprocessing.std[color]);
+    std::array::from_fn(|level| (level as f32 / 255.0 - mean) / std)
 }
 
 /// What is resized, and to which height and width.

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{bytes, open};
-use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
+use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 use mobilenet_run::{Image, preprocess};
 
 fn torchvision(short: usize, crop: usize) -> Preprocessing {
@@ -13,6 +13,7 @@ fn torchvision(short: usize, crop: usize) -> Preprocessing {
         filter: Filter::Bilinear,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
+        channel_order: ChannelOrder::Rgb,
         background_class: false,
     }
 }

@@ -6,7 +6,7 @@ use mobilenet_data::color::Jitter;
 use mobilenet_data::crop::Border as Surround;
 use mobilenet_data::loader::LoaderOptions;
 use mobilenet_data::mix::{Erase, Mix};
-use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
+use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 
 use crate::recipe::{Augmentation, Auto, Border, Crop, Recipe};
 
@@ -29,6 +29,7 @@ impl Recipe {
             filter: Filter::Bilinear,
             mean: self.preprocessing.mean.map(|v| v as f32),
             std: self.preprocessing.std.map(|v| v as f32),
+            channel_order: ChannelOrder::Rgb,
             background_class: false,
         }
     }

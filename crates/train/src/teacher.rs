@@ -19,12 +19,20 @@ pub(crate) struct Teacher {
     program: Program,
     arena: Kept<Arena>,
     pub distillation: Distillation,
-    /// From the student's pixels to the teacher's: a factor and a summand a channel.
-    pixels: [(f32, f32); 3],
+    /// From the student's pixels to the teacher's, a channel each.
+    pixels: [Plane; 3],
     /// The teacher's place of each class, where it has an order of its own.
     order: Option<Vec<usize>>,
     /// Logits in the student's order.
     logits: Vec<f32>,
+}
+
+/// How a channel of the teacher's input follows from the student's.
+struct Plane {
+    /// The student's channel.
+    from: usize,
+    factor: f32,
+    summand: f32,
 }
 
 impl Teacher {
@@ -54,9 +62,11 @@ impl Teacher {
             }
         };
         let (own, theirs) = (student.preprocessing(), recognised.preprocessing);
-        let pixels = [0, 1, 2].map(|c| {
-            let factor = own.std[c] / theirs.std[c];
-            (factor, (own.mean[c] - theirs.mean[c]) / theirs.std[c])
+        let channel = own.channel_order.colors();
+        let pixels = theirs.channel_order.colors().map(|c| Plane {
+            from: channel[c],
+            factor: own.std[c] / theirs.std[c],
+            summand: (own.mean[c] - theirs.mean[c]) / theirs.std[c],
         });
         let program = Program::compile(&graph, params, &Options { isa, ..Options::default() })?;
         let distillation = Distillation { temperature: recipe.temperature as f32, mix: recipe.mix as f32 };
@@ -67,10 +77,12 @@ impl Teacher {
     pub fn logits(&mut self, batch: &Batch, pool: &Arc<Pool>) -> Result<&[f32], Error> {
         let [h, w] = batch.size;
         let arena = self.arena.of([batch.len(), h, w], |[n, h, w]| self.program.arena(n, h, w, pool))?;
-        let planes = arena.input_mut().chunks_exact_mut(h * w).zip(batch.images.chunks_exact(h * w));
-        for (plane, (to, from)) in planes.enumerate() {
-            let (factor, summand) = self.pixels[plane % 3];
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor + summand);
+        let images = arena.input_mut().chunks_exact_mut(3 * h * w).zip(batch.images.chunks_exact(3 * h * w));
+        for (to, photo) in images {
+            for (to, Plane { from, factor, summand }) in to.chunks_exact_mut(h * w).zip(&self.pixels) {
+                let from = &photo[from * h * w..][..h * w];
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor + summand);
+            }
         }
         self.program.run(arena);
         let logits = arena.output("logits").unwrap_or_default();
@@ -86,10 +98,9 @@ impl Teacher {
 #[cfg(test)]
 mod tests {
     use mobilenet_net::arch::{self, Spec};
-    use mobilenet_net::init;
+    use mobilenet_net::{Recognised, init, model_file};
 
     use super::*;
-    use crate::model_file;
 
     #[test]
     fn a_teachers_classes_are_found_by_their_names() {
@@ -98,9 +109,12 @@ mod tests {
         let (table, spec) = (arch::find("mobilenet_v2").unwrap(), Spec { width: 0.25, classes: 3, ..Spec::default() });
         let names = |names: [&str; 3]| names.map(String::from);
         let student = Recipe { resolution: 32, ..Recipe::default() };
-        let params = init::random(&table.graph(&spec).unwrap(), 1);
-        let labels = names(["red", "green", "blue"]);
-        model_file::save(&path, params, &table, &spec, &student.preprocessing(), &labels, Outputs::Exclusive).unwrap();
+        let graph = table.graph(&spec).unwrap();
+        let what = Recognised {
+            labels: Some(names(["red", "green", "blue"]).into()),
+            ..Recognised::ours(table, spec, student.preprocessing())
+        };
+        model_file::save(&path, init::random(&graph, 1), &graph, &what, None).unwrap();
 
         let recipe = recipe::Teacher { weights: path.to_string_lossy().into(), ..Default::default() };
         let batch = Batch {

@@ -6,6 +6,7 @@
 mod begin;
 mod event;
 mod resume;
+mod save;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -15,11 +16,9 @@ use std::time::Instant;
 
 use mobilenet_data::{Batch, Epoch, Loader};
 use mobilenet_kernels::{Isa, Pool};
-use mobilenet_net::preprocessing::Preprocessing;
-use mobilenet_net::recognise::Outputs;
 use mobilenet_net::{Graph, Params};
-use mobilenet_run::Program;
 use mobilenet_run::program::Options;
+use mobilenet_run::{Image, Program};
 
 use crate::accumulate::Accumulator;
 use crate::arena::TrainArena;
@@ -29,7 +28,6 @@ use crate::error::Error;
 use crate::evaluate::{self, Evaluation};
 use crate::folded::{is_folded, unfold};
 use crate::kept::Kept;
-use crate::model_file;
 use crate::objective::{Objective, Outcome};
 use crate::optim::{Optimizer, named};
 use crate::program::{Forward, Statistics, TrainProgram};
@@ -64,6 +62,8 @@ pub struct Trainer {
     validation: Option<Loader>,
     objective: Objective,
     position: Position,
+    /// Photos that the network's file is proved with.
+    samples: Vec<Image>,
     /// What checkpoints say of the photos.
     extra: BTreeMap<String, String>,
     origin: Origin,
@@ -208,7 +208,7 @@ impl Trainer {
         self.save()?;
         let validation = self.evaluate()?;
         self.position.lacks_evaluation = false;
-        self.save()?;
+        self.save_with(validation)?;
         Ok(validation)
     }
 
@@ -362,6 +362,11 @@ impl Trainer {
     /// # Errors
     /// Where weights are not numbers any more, or the folder cannot be written; what it holds stays.
     pub fn save(&mut self) -> Result<(), Error> {
+        self.save_with(None)
+    }
+
+    /// As [`Trainer::save`]; `validation` are the figures of the weights as they are.
+    fn save_with(&mut self, validation: Option<Evaluation>) -> Result<(), Error> {
         self.expect_numbers()?;
         self.position.optimizer_steps = self.optimizer.steps();
         self.position.average_updates = self.average.as_ref().map_or(0, Average::updates);
@@ -377,20 +382,10 @@ impl Trainer {
         };
         std::fs::create_dir_all(&self.folder).map_err(Error::folder(&self.folder))?;
         // The network first: whoever is stopped between the two goes on from the older checkpoint, and writes both anew.
-        let Network { table, spec } = &self.network;
-        let path = self.folder.join(MODEL);
-        let outputs = match self.recipe.loss {
-            LossKind::CrossEntropy => Outputs::Exclusive,
-            LossKind::Binary => Outputs::Independent,
-        };
-        model_file::save(&path, self.params(), table, spec, &self.preprocessing(), &self.classes, outputs)?;
+        self.save_network(validation)?;
         checkpoint.save(&self.folder)?;
         self.saved = Instant::now();
         Ok(())
-    }
-
-    fn preprocessing(&self) -> Preprocessing {
-        self.recipe.preprocessing()
     }
 }
 

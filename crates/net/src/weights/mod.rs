@@ -87,6 +87,17 @@ pub fn open_where(path: impl AsRef<Path>, wanted: impl Fn(&str) -> bool) -> Resu
     }
 }
 
+/// The name of a file's format.
+///
+/// # Errors
+/// As [`open`], before any tensor is read.
+pub fn format(path: impl AsRef<Path>) -> Result<&'static str, Error> {
+    let source = Source::open(path.as_ref())?;
+    let head = source.read(0, source.len().min(HEAD))?;
+    let found = FORMATS.iter().find(|format| (format.is)(&head));
+    found.map(|format| format.name).ok_or_else(|| source.error(unknown(&head)))
+}
+
 /// What to say of a file that no format claims.
 fn unknown(head: &[u8]) -> String {
     if head.is_empty() {

@@ -12,7 +12,7 @@ use mobilenet_net::{Graph, Params, init};
 use mobilenet_run::MemoryUse;
 use serde::{Serialize, Serializer};
 
-use super::{Machine, Trainer, average, resume, steps_in_epoch};
+use super::{Machine, Trainer, average, resume, save, steps_in_epoch};
 use crate::accumulate::Accumulator;
 use crate::checkpoint::{Checkpoint, Found, Network, Position};
 use crate::error::Error;
@@ -171,6 +171,7 @@ impl Trainer {
             classes: dataset.classes().to_vec(),
             folder: folder.to_owned(),
             saved: Instant::now(),
+            samples: save::samples(validation.as_ref().map_or(loader.dataset(), |loader| loader.dataset())),
             extra: resume::describe(
                 &dataset,
                 validation.as_ref().map(|loader: &Loader| &**loader.dataset()),

@@ -1,0 +1,139 @@
+//! `mobilenet convert`: any weights file to a self-describing one.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use mobilenet::Labels;
+use mobilenet::net::{DType, Origin, file, names::Origin as Names};
+use mobilenet::run::convert::{Conversion, convert};
+use serde::Serialize;
+
+use crate::args::{PhotoArgs, PrecisionArg, SpecArgs};
+use crate::failure::Failure;
+use crate::print;
+
+/// Write weights as a self-describing file, under other names or in half the bytes
+#[derive(Args)]
+#[command(
+    after_help = "The new file is safetensors and says all that commands need to know: network, preprocessing, class
+names, and three checked pairs for `mobilenet verify`. What had to be guessed of the old file is certain in the new one,
+so give what you know better.
+
+Examples:
+  mobilenet convert mobilenet_v2.pth mine.safetensors
+  mobilenet convert mine.safetensors small.safetensors --precision f16
+  mobilenet convert mine.safetensors for-torchvision.safetensors --names torchvision"
+)]
+pub struct Convert {
+    /// Weights in any format that is read
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    input: PathBuf,
+    /// The new file: .safetensors
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    output: PathBuf,
+    /// Whose names the tensors get
+    #[arg(long, default_value = "mobilenet")]
+    names: NamesArg,
+    /// How weights of layers are stored; biases and batch norms stay f32
+    #[arg(long, default_value = "f32")]
+    precision: PrecisionArg,
+    /// Where the weights are from
+    #[arg(long, value_name = "TEXT")]
+    source: Option<String>,
+    /// Under which terms they may be used
+    #[arg(long, value_name = "TEXT")]
+    licence: Option<String>,
+    /// A registered name or a TOML table, where the weights do not tell
+    #[arg(long, value_name = "NAME|TOML")]
+    model: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    photo: PhotoArgs,
+    #[command(flatten)]
+    spec: SpecArgs,
+}
+
+/// A library whose names can be written.
+#[derive(Clone, Copy, ValueEnum)]
+enum NamesArg {
+    /// Our own: the graph's names
+    Mobilenet,
+    /// torchvision's
+    Torchvision,
+    /// timm's
+    Timm,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    input: String,
+    output: String,
+    names: &'a str,
+    /// The file's size.
+    bytes: u64,
+    /// The largest change of a logit, relative to the largest one.
+    error: f64,
+}
+
+impl Convert {
+    pub fn run(self) -> Result<(), Failure> {
+        let Convert { input, output, .. } = &self;
+        if !output.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
+            return Err(Failure::bad(format!("{}: only .safetensors is written; give such a name", output.display())));
+        }
+        if let (Ok(a), Ok(b)) = (input.canonicalize(), output.canonicalize())
+            && a == b
+        {
+            return Err(Failure::bad(format!("{}: the new file would replace the old one", output.display())));
+        }
+        file::check(output)?;
+        let table = self.model.as_deref().map(mobilenet::arch::find).transpose()?;
+        let network = self.spec.overrides(table);
+        let labels = match &self.photo.labels {
+            None => None,
+            Some(file) => {
+                let recognised = mobilenet::net::load(input, &network)?.recognised;
+                let classes = recognised.spec.classes - usize::from(recognised.preprocessing.background_class);
+                Some(Labels::from_file(file, classes)?)
+            }
+        };
+        let conversion = Conversion {
+            names: match self.names {
+                NamesArg::Mobilenet => Origin::Ours,
+                NamesArg::Torchvision => Names::Torchvision,
+                NamesArg::Timm => Names::Timm,
+            },
+            dtype: match self.precision {
+                PrecisionArg::F32 => DType::F32,
+                PrecisionArg::F16 => DType::F16,
+                PrecisionArg::Bf16 => DType::Bf16,
+            },
+            network: network.clone(),
+            preprocessing: self.photo.overrides(),
+            labels,
+            source: self.source.clone(),
+            licence: self.licence.clone(),
+        };
+        let guesses = mobilenet::net::load(input, &network)?.recognised.guesses;
+        guesses.iter().for_each(|guess| note!("guessed {guess}"));
+        let converted = convert(input, output, &conversion)?;
+        let bytes = std::fs::metadata(output)?.len();
+        let report = Report {
+            input: input.display().to_string(),
+            output: output.display().to_string(),
+            names: conversion.names.name(),
+            bytes,
+            error: converted.error,
+        };
+        if self.json {
+            return print::json(&report);
+        }
+        let kept = match converted.error {
+            0.0 => "every logit as before".to_owned(),
+            error => format!("logits change by at most {error:.1e} of the largest"),
+        };
+        print::line(format!("{}: {:.2} MB, {kept}", report.output, bytes as f64 / 1e6))
+    }
+}
