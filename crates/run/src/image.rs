@@ -1,4 +1,4 @@
-//! Photos from files: JPEG, PNG, WebP, BMP and GIF, upright and as 8-bit RGB.
+//! Photos from files: JPEG, PNG, WebP, BMP and GIF, upright and as 8-bit RGB; pictures to files.
 //!
 //! The format is found by content; a file's name plays no part. Alpha is dropped, not blended, as Pillow's
 //! `convert("RGB")` does, which torchvision's loader calls. Unlike that loader we turn photos as their EXIF orientation
@@ -9,6 +9,7 @@ mod format;
 mod jpeg;
 mod orientation;
 mod other;
+mod save;
 
 use std::fs::File;
 use std::io::Read;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 pub use error::Error;
 pub use format::Format;
+pub use save::check_writable;
 
 /// Largest file that [`Image::open`] reads, in bytes.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -86,7 +88,7 @@ impl Image {
 }
 
 /// Refuses a size before memory is taken for it.
-fn check_size(width: u32, height: u32, name: &str) -> Result<(), Error> {
+pub(crate) fn check_size(width: u32, height: u32, name: &str) -> Result<(), Error> {
     if width == 0 || height == 0 {
         return Err(Error::Zero { name: name.to_owned() });
     }

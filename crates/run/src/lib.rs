@@ -1,6 +1,7 @@
 //! From graph and weights to results: compiling to an allocation-free program, photos, classification.
 
 pub mod arena;
+pub mod canvas;
 pub mod classifier;
 pub mod classify;
 pub mod compare;
@@ -21,9 +22,11 @@ pub mod preprocess;
 pub mod program;
 pub mod reference;
 pub mod resize;
+pub mod sheet;
 mod slices;
 
 pub use arena::{Arena, window_geometry};
+pub use canvas::Canvas;
 pub use classifier::{Classifier, ClassifierOptions, Prediction};
 pub use compile::kernel_activation;
 pub use embed::{Embedder, Features};
@@ -32,4 +35,5 @@ pub use image::Image;
 pub use labels::Labels;
 pub use preprocess::preprocess;
 pub use program::{Options, Precision, Program};
+pub use sheet::ContactSheet;
 pub use slices::MemoryUse;

@@ -89,4 +89,23 @@ pub enum Error {
         /// Bytes that were given.
         bytes: usize,
     },
+    /// A name whose ending is none of a format that is written.
+    #[error("{name}: pictures are written as .png, .jpg or .webp; give such a name")]
+    Ending {
+        /// The picture.
+        name: String,
+    },
+    /// A picture that a format cannot hold.
+    #[error("{name}: cannot be written as {format}: {reason}")]
+    Encode {
+        /// The picture.
+        name: String,
+        /// The format.
+        format: Format,
+        /// The encoder's word.
+        reason: String,
+    },
+    /// A picture that cannot be written.
+    #[error(transparent)]
+    Write(#[from] mobilenet_net::Error),
 }
