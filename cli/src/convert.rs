@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use mobilenet::Labels;
-use mobilenet::net::{DType, Origin, file, names::Origin as Names};
+use mobilenet::net::{DType, Origin, file};
 use mobilenet::run::convert::{Conversion, convert};
 use serde::Serialize;
 
 use crate::args::{PhotoArgs, PrecisionArg, SpecArgs};
 use crate::failure::Failure;
-use crate::print;
+use crate::{photos, print};
 
 /// Write weights as a self-describing file, under other names or in half the bytes
 #[derive(Args)]
@@ -83,9 +83,7 @@ impl Convert {
         if !output.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
             return Err(Failure::bad(format!("{}: only .safetensors is written; give such a name", output.display())));
         }
-        if let (Ok(a), Ok(b)) = (input.canonicalize(), output.canonicalize())
-            && a == b
-        {
+        if photos::is_same(input, output) {
             return Err(Failure::bad(format!("{}: the new file would replace the old one", output.display())));
         }
         file::check(output)?;
@@ -102,8 +100,8 @@ impl Convert {
         let conversion = Conversion {
             names: match self.names {
                 NamesArg::Mobilenet => Origin::Ours,
-                NamesArg::Torchvision => Names::Torchvision,
-                NamesArg::Timm => Names::Timm,
+                NamesArg::Torchvision => Origin::Torchvision,
+                NamesArg::Timm => Origin::Timm,
             },
             dtype: match self.precision {
                 PrecisionArg::F32 => DType::F32,

@@ -15,7 +15,9 @@ mod bench;
 mod classify;
 mod completions;
 mod convert;
+mod embed;
 mod eval;
+mod explain;
 mod failure;
 mod info;
 mod models;
@@ -23,6 +25,7 @@ mod photos;
 mod print;
 mod profile;
 mod run;
+mod similar;
 mod summary;
 mod text;
 mod train;
@@ -50,6 +53,9 @@ enum Command {
     Classify(classify::Classify),
     Train(train::Train),
     Eval(eval::Eval),
+    Embed(embed::Embed),
+    Similar(similar::Similar),
+    Explain(explain::Explain),
     Info(info::Info),
     Verify(verify::Verify),
     Convert(convert::Convert),
@@ -66,6 +72,9 @@ fn main() -> ExitCode {
         Command::Classify(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
+        Command::Embed(command) => command.run(),
+        Command::Similar(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::Info(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Convert(command) => command.run(),

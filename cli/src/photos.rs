@@ -45,3 +45,8 @@ pub fn read(path: &Path) -> Result<Image, String> {
     std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     Image::decode(&bytes, "-").map_err(|e| e.to_string())
 }
+
+/// Whether two paths lead to one file that exists.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}

@@ -1,6 +1,6 @@
 //! `mobilenet run`: tensors in, tensors out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use mobilenet::net::{DType, file, weights};
@@ -9,6 +9,7 @@ use mobilenet::{Params, Program, Tensor};
 
 use crate::args::{RunArgs, SpecArgs};
 use crate::failure::Failure;
+use crate::photos;
 
 /// Run a network on a tensor: safetensors in, safetensors out
 #[derive(Args)]
@@ -45,7 +46,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<(), Failure> {
-        if [&self.input, &self.weights].iter().any(|path| is_same_file(path, &self.output)) {
+        if [&self.input, &self.weights].iter().any(|path| photos::is_same(path, &self.output)) {
             let output = self.output.display();
             return Err(Failure::bad(format!("{output}: the output would replace what is read; give another name")));
         }
@@ -100,9 +101,4 @@ impl Run {
         }
         Ok((shape, tensor.into_f32()))
     }
-}
-
-/// Whether both paths lead to one file that exists.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

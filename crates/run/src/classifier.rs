@@ -11,10 +11,10 @@ use mobilenet_net::{Loaded, Origin};
 
 use crate::arena::Arena;
 use crate::classify::{top_classes, top_labels};
-use crate::each::each;
 use crate::error::Error;
 use crate::image::Image;
 use crate::labels::Labels;
+use crate::ordered::in_order;
 use crate::preprocess::preprocess;
 use crate::program::{Options, Precision, Program};
 
@@ -190,9 +190,10 @@ impl Classifier {
         let [h, w] = self.preprocessing.size;
         let arena = |_| self.program.arena(1, h, w, &Arc::new(Pool::new(1)));
         let arenas = (0..self.pool.threads().min(photos)).map(arena).collect::<Result<Vec<Arena>, _>>()?;
-        let classify =
-            |photo, arena: &mut Arena| read(photo).map(|image| self.named(&self.logits_in(arena, &image), top));
-        each(arenas, photos, classify, answer);
+        let classify = |arena: &mut Arena, photo: &usize| {
+            read(*photo).map(|image| self.named(&self.logits_in(arena, &image), top))
+        };
+        in_order(arenas, 0..photos, classify, answer);
         Ok(())
     }
 

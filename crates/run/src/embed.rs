@@ -8,10 +8,11 @@ use mobilenet_kernels::{Isa, Pool, cpu};
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_net::{Loaded, Recognised};
 
+use crate::arena::Arena;
 use crate::classifier::ClassifierOptions;
-use crate::each::each;
 use crate::error::Error;
 use crate::image::Image;
+use crate::ordered::in_order;
 use crate::preprocess::preprocess;
 use crate::program::{Options, Program};
 
@@ -96,29 +97,29 @@ impl Embedder {
         &self.recognised
     }
 
-    /// The embeddings of `photos` photos, which `read` gives by number, handed to `take` in their order; `take` may break
-    /// off. Each thread reads and runs a photo of its own.
+    /// The embeddings of `photos`, which `read` opens, handed to `take` in their order; `take` may break off. Each thread
+    /// reads and runs a photo of its own.
     ///
     /// # Errors
     /// [`Error`] where the system has no memory for the threads' arenas.
-    pub fn each<E: Send>(
+    pub fn each<P: Send, E: Send>(
         &self,
-        photos: usize,
-        read: impl Fn(usize) -> Result<Image, E> + Sync,
-        take: impl FnMut(usize, Result<Vec<f32>, E>) -> ControlFlow<()>,
+        photos: impl Iterator<Item = P> + Send,
+        read: impl Fn(&P) -> Result<Image, E> + Sync,
+        take: impl FnMut(P, Result<Vec<f32>, E>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let arenas = (0..self.threads.min(photos)).map(|_| self.arena()).collect::<Result<_, Error>>()?;
-        let embed = |photo, arena: &mut crate::Arena| {
-            let image = read(photo)?;
-            preprocess(&image, &self.preprocessing, arena.input_mut());
+        let threads = self.threads.min(photos.size_hint().1.unwrap_or(usize::MAX));
+        let arenas = (0..threads).map(|_| self.arena()).collect::<Result<Vec<_>, Error>>()?;
+        let embed = |arena: &mut Arena, photo: &P| {
+            preprocess(&read(photo)?, &self.preprocessing, arena.input_mut());
             self.program.run(arena);
             Ok(arena.output(self.features.name()).unwrap_or_default().to_vec())
         };
-        each(arenas, photos, embed, take);
+        in_order(arenas, photos, embed, take);
         Ok(())
     }
 
-    fn arena(&self) -> Result<crate::Arena, Error> {
+    fn arena(&self) -> Result<Arena, Error> {
         let [h, w] = self.preprocessing.size;
         Ok(self.program.arena(1, h, w, &Arc::new(Pool::new(1)))?)
     }

@@ -49,6 +49,24 @@ pub fn levels(preprocessing: &Preprocessing, color: usize) -> [f32; 256] {
     std::array::from_fn(|level| (level as f32 / 255.0 - mean) / std)
 }
 
+/// The part of a photo that the network sees, in parts of its height and width: top, left, height, width. Where black
+/// surrounds the photo it reaches beyond 0..1.
+pub fn seen(image: &Image, preprocessing: &Preprocessing) -> [f64; 4] {
+    let (source, full) = arrange(image, preprocessing);
+    // The middle of the photo that is resized, and the middle of that.
+    let axis = |full: usize, crop: usize, source: usize, whole: usize| {
+        let Axis { skip, pad, .. } = Axis::centre(full, crop);
+        let margin = ((whole - source) / 2) as f64;
+        let at = |pixel: f64| (margin + pixel / full as f64 * source as f64) / whole as f64;
+        let start = at(skip as f64 - pad as f64);
+        (start, at(skip as f64 - pad as f64 + crop as f64) - start)
+    };
+    let [height, width] = preprocessing.size;
+    let (top, rows) = axis(full[0], height, source.height, image.height);
+    let (left, columns) = axis(full[1], width, source.width, image.width);
+    [top, left, rows, columns]
+}
+
 /// What is resized, and to which height and width.
 fn arrange<'a>(image: &'a Image, preprocessing: &Preprocessing) -> (Cow<'a, Image>, [usize; 2]) {
     match preprocessing.resize {

@@ -42,8 +42,6 @@ pub struct HeatMap {
 pub struct Explanation {
     /// The network's outputs.
     pub logits: Vec<f32>,
-    /// The output that the map speaks for.
-    pub output: usize,
     /// Where.
     pub map: HeatMap,
 }
@@ -66,18 +64,25 @@ impl Explainer {
         Ok(Explainer { program, arena, gradients, gradient_arena, bias })
     }
 
-    /// Explains one `output`, or the largest one, for an input of 3×H×W values.
+    /// The network's outputs for an input of 3×H×W values.
+    ///
+    /// # Panics
+    /// Where `input` has another length.
+    pub fn logits(&mut self, input: &[f32]) -> Vec<f32> {
+        self.arena.input_mut().copy_from_slice(input);
+        self.program.run(&mut self.arena);
+        self.arena.output("logits").unwrap_or_default().to_vec()
+    }
+
+    /// Explains one `output` for an input of 3×H×W values.
     ///
     /// # Errors
     /// Where there is no such output.
     ///
     /// # Panics
     /// Where `input` has another length.
-    pub fn explain(&mut self, input: &[f32], output: Option<usize>) -> Result<Explanation, Error> {
-        self.arena.input_mut().copy_from_slice(input);
-        self.program.run(&mut self.arena);
-        let logits = self.arena.output("logits").unwrap_or_default().to_vec();
-        let output = output.unwrap_or_else(|| mobilenet_run::classify::top_k(&logits, 1)[0].0);
+    pub fn explain(&mut self, input: &[f32], output: usize) -> Result<Explanation, Error> {
+        let logits = self.logits(input);
         if output >= logits.len() {
             let text = format!("there is no output {output}: the network has {}", logits.len());
             return Err(mobilenet_net::Error::Config(text).into());
@@ -100,7 +105,7 @@ impl Explainer {
         let largest = values.iter().fold(0.0f32, |a, &b| a.max(b));
         let scale = if largest > 0.0 { 1.0 / largest } else { 0.0 };
         values.iter_mut().for_each(|value| *value = value.max(0.0) * scale);
-        Ok(Explanation { logits, output, map: HeatMap { size: [shape.h, shape.w], values } })
+        Ok(Explanation { logits, map: HeatMap { size: [shape.h, shape.w], values } })
     }
 }
 
@@ -148,7 +153,7 @@ mod tests {
             let params = init::random(&graph, 3);
             let input: Vec<f32> = (0..3 * 64 * 96).map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0).collect();
             let mut explainer = Explainer::new(&graph, &params, [64, 96], &pool).unwrap();
-            let found = explainer.explain(&input, Some(2)).unwrap();
+            let found = explainer.explain(&input, 2).unwrap();
             assert_eq!(found.map.size, [2, 3], "{}", model.name);
 
             let results = mobilenet_run::reference::run(&graph, &params, &input, 1, 64, 96).unwrap();

@@ -1,0 +1,116 @@
+//! `mobilenet similar`: the photos that look most like one.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mobilenet::Image;
+use mobilenet::run::embed::cosine;
+use mobilenet::run::image::check_writable;
+use mobilenet::run::{ContactSheet, Embeddings};
+use serde::Serialize;
+
+use crate::embed::{EmbedArgs, embed};
+use crate::failure::Failure;
+use crate::photos;
+use crate::print;
+
+/// Find the photos that look most like one
+#[derive(Args)]
+#[command(after_help = "Photos are compared by the cosine between their feature vectors: 1 is the same.
+A folder's vectors are computed on every call; `mobilenet embed FOLDER -o FILE.safetensors` computes them once.
+
+Examples:
+  mobilenet similar owl.jpg photos/ --weights mobilenet_v2.pth --draw owls.png
+  mobilenet similar owl.jpg photos.safetensors --weights mobilenet_v2.pth --json")]
+pub struct Similar {
+    /// The photo that others are compared with
+    query: PathBuf,
+    /// A folder of photos, or embeddings that `embed` wrote as .safetensors with the same weights
+    #[arg(value_name = "FOLDER|FILE")]
+    among: PathBuf,
+    /// How many to name
+    #[arg(long, default_value_t = 5, value_name = "K", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    top: u64,
+    /// Draw them as a contact sheet, the photo first
+    #[arg(long, value_name = "PICTURE")]
+    draw: Option<PathBuf>,
+    /// Print one JSON object a photo and line: {"path", "cosine"}
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    network: EmbedArgs,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    path: &'a str,
+    cosine: f32,
+}
+
+impl Similar {
+    pub fn run(self) -> Result<(), Failure> {
+        self.draw.as_deref().map_or(Ok(()), check_writable)?;
+        let embedder = self.network.open()?;
+        let (query, failed) = embed(&embedder, std::slice::from_ref(&self.query))?;
+        if failed > 0 {
+            return Err(Failure::Reported);
+        }
+        let (all, failed) = if self.among.is_dir() {
+            embed(&embedder, &photos::list(&self.among).map_err(Failure::Bad)?)?
+        } else {
+            (Embeddings::open(&self.among)?, 0)
+        };
+        if !all.names.is_empty() && all.len != query.len {
+            return Err(Failure::bad(format!(
+                "{}: its vectors have {} values, and these weights give {}: they are of another network",
+                self.among.display(),
+                all.len,
+                query.len
+            )));
+        }
+        // A photo is most like itself: that is no answer.
+        let others = all.iter().filter(|(name, _)| !photos::is_same(Path::new(name), &self.query));
+        let mut found: Vec<Found> =
+            others.map(|(path, vector)| Found { path, cosine: cosine(vector, &query.values) }).collect();
+        if found.is_empty() {
+            return Err(Failure::bad(format!("{}: there is no other photo", self.among.display())));
+        }
+        found.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
+        found.truncate(self.top as usize);
+        for photo in &found {
+            if self.json {
+                print::json(photo)?;
+            } else {
+                print::line(format!("{:6.3}  {}", photo.cosine, photo.path))?;
+            }
+        }
+        self.draw.as_deref().map_or(Ok(()), |path| self.sheet(&found, path))?;
+        if failed == 0 { Ok(()) } else { Err(Failure::Some) }
+    }
+
+    /// The photo, and those found, in their order. What cannot be read any more is left out.
+    fn sheet(&self, found: &[Found], path: &Path) -> Result<(), Failure> {
+        const COLUMNS: usize = 6;
+        const CELL: [usize; 2] = [160, 160];
+        const QUERY: [u8; 3] = [30, 110, 210];
+        let mut sheet = ContactSheet::new(COLUMNS, CELL);
+        sheet.add(&Image::open(&self.query)?, &[name(&self.query)], Some(QUERY));
+        let mut left_out = 0;
+        for photo in found {
+            let path = Path::new(photo.path);
+            match Image::open(path) {
+                Ok(image) if sheet.add(&image, &[name(path), format!("{:.3}", photo.cosine)], None) => {}
+                _ => left_out += 1,
+            }
+        }
+        if left_out > 0 {
+            note!("{left_out} photos are not on the sheet: it is full, or they cannot be read");
+        }
+        Ok(sheet.save(path)?)
+    }
+}
+
+/// A file's name without its folders.
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
