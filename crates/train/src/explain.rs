@@ -153,23 +153,25 @@ mod tests {
             let params = init::random(&graph, 3);
             let input: Vec<f32> = (0..3 * 64 * 96).map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0).collect();
             let mut explainer = Explainer::new(&graph, &params, [64, 96], &pool).unwrap();
-            let found = explainer.explain(&input, 2).unwrap();
-            assert_eq!(found.map.size, [2, 3], "{}", model.name);
-
             let results = mobilenet_run::reference::run(&graph, &params, &input, 1, 64, 96).unwrap();
             let features = &results[graph.find("features").unwrap().0];
-            let pooled = results[graph.find("pooled").unwrap().0].clone();
-            let alpha = slopes(&graph, &params, &pooled, 2);
-            let mut right = vec![0.0f64; 6];
-            for (channel, alpha) in features.chunks_exact(6).zip(&alpha) {
-                right.iter_mut().zip(channel).for_each(|(r, &a)| *r += alpha * f64::from(a));
+            let pooled = &results[graph.find("pooled").unwrap().0];
+            let mut speaking = 0;
+            for output in 0..5 {
+                let found = explainer.explain(&input, output).unwrap().map;
+                assert_eq!(found.size, [2, 3], "{}", model.name);
+                let mut right = [0.0f64; 6];
+                for (channel, alpha) in features.chunks_exact(6).zip(slopes(&graph, &params, pooled, output)) {
+                    right.iter_mut().zip(channel).for_each(|(r, &a)| *r += alpha * f64::from(a));
+                }
+                let largest = right.iter().fold(0.0f64, |a, &b| a.max(b));
+                speaking += usize::from(largest > 0.0);
+                for (found, right) in found.values.iter().zip(right) {
+                    let right = if largest > 0.0 { right.max(0.0) / largest } else { 0.0 };
+                    assert!((f64::from(*found) - right).abs() < 2e-3, "{} {output}: {found} for {right}", model.name);
+                }
             }
-            let largest = right.iter().fold(0.0f64, |a, &b| a.max(b));
-            assert!(largest > 0.0, "{}: nothing speaks for the class, and the test says nothing", model.name);
-            for (found, right) in found.map.values.iter().zip(&right) {
-                let right = right.max(0.0) / largest;
-                assert!((f64::from(*found) - right).abs() < 2e-3, "{}: {found} for {right}", model.name);
-            }
+            assert!(speaking > 0, "{}: nothing speaks for any class, and the test says nothing", model.name);
         }
     }
 
