@@ -16,6 +16,7 @@ mod classify;
 mod completions;
 mod eval;
 mod failure;
+mod inputs;
 mod models;
 mod print;
 mod profile;

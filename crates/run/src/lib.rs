@@ -10,6 +10,7 @@ pub mod image;
 pub mod labels;
 pub mod measure;
 pub mod memory;
+mod ordered;
 pub mod picture;
 pub mod plan;
 pub mod preprocess;
@@ -21,7 +22,7 @@ mod slices;
 
 pub use arena::{Arena, window_geometry};
 pub use canvas::Canvas;
-pub use classifier::{Classifier, ClassifierOptions, Prediction};
+pub use classifier::{Classifier, ClassifierOptions, Prediction, Worker};
 pub use compile::kernel_activation;
 pub use error::Error;
 pub use image::Image;
