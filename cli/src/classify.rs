@@ -233,6 +233,8 @@ impl Sink {
                 }
                 self.tally.done();
             }
+            // Gone again before its turn.
+            Err(_) if self.tally.is_endless() && !path.exists() => {}
             Err(reason) => {
                 // Errors of ours begin with the path.
                 let named = format!("{}: ", path.display());

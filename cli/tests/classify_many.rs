@@ -71,7 +71,7 @@ fn patterns_that_match_nothing_are_refused() {
         ("none/**", "none/**: no file matches this pattern"),
         (
             "photos/a**b",
-            "photos/a**b: no such file, and no pattern: Pattern syntax error near position 8: recursive wildcards must \
+            "photos/a**b: no such file, and no pattern: Pattern syntax error near position 7: recursive wildcards must \
              form a single path component",
         ),
     ] {

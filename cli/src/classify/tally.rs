@@ -34,6 +34,11 @@ impl Tally {
         Tally { bar, start: Instant::now(), done: 0, failed: 0, reasons: Vec::new(), is_endless: photos.is_none() }
     }
 
+    /// Whether photos come until somebody ends it.
+    pub fn is_endless(&self) -> bool {
+        self.is_endless
+    }
+
     /// Does what prints, beside the progress bar.
     pub fn beside<R>(&self, print: impl FnOnce() -> R) -> R {
         // To redraw the bar takes longer than to print a line elsewhere.

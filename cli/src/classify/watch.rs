@@ -131,8 +131,21 @@ fn lock(arriving: &Mutex<Arriving>) -> MutexGuard<'_, Arriving> {
 
 /// Hears of files in a folder and those in it: from the system, or by listing them where it would not tell.
 fn watcher(folder: &Path, poll: bool, arriving: &Arc<Mutex<Arriving>>) -> Result<Box<dyn Watcher + Send>, Failure> {
-    let arriving = arriving.clone();
-    let heard = move |event: notify::Result<notify::Event>| lock(&arriving).heard(event);
+    let failed = |e: std::io::Error| Failure::bad(format!("{}: {e}", folder.display()));
+    // Watchers name files by absolute paths, each system's in its own way; we name them as the user named the folder.
+    let root = folder.canonicalize().map_err(failed)?;
+    let (arriving, below, named) = (arriving.clone(), root.clone(), folder.to_owned());
+    let heard = move |event: notify::Result<notify::Event>| {
+        let event = event.map(|mut event| {
+            for path in &mut event.paths {
+                if let Ok(rest) = path.strip_prefix(&below) {
+                    *path = named.join(rest);
+                }
+            }
+            event
+        });
+        lock(&arriving).heard(event);
+    };
     let failed = |e: notify::Error| {
         let reason = match &e.kind {
             notify::ErrorKind::MaxFilesWatch => {
@@ -149,6 +162,6 @@ fn watcher(folder: &Path, poll: bool, arriving: &Arc<Mutex<Arriving>>) -> Result
     } else {
         Box::new(RecommendedWatcher::new(heard, config).map_err(failed)?)
     };
-    watcher.watch(folder, RecursiveMode::Recursive).map_err(failed)?;
+    watcher.watch(&root, RecursiveMode::Recursive).map_err(failed)?;
     Ok(watcher)
 }
