@@ -1,17 +1,30 @@
 //! `mobilenet classify`: what is in these photos?
 
+mod classes;
+mod output;
+mod region;
+mod tally;
+mod watch;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use mobilenet::run::ClassifierOptions;
-use mobilenet::{Classifier, Prediction};
-use serde::Serialize;
+use mobilenet::run::sheet::{Layout, Pages, Thumbnail};
+use mobilenet::{Classifier, Image, Prediction};
 
 use crate::args::{PhotoArgs, PrecisionArg, SpecArgs};
 use crate::failure::Failure;
-use crate::{photos, print};
+use crate::inputs::{self, Inputs};
+use crate::print;
+use classes::ClassArgs;
+use output::Output;
+use region::Region;
+use tally::Tally;
+use watch::{Arrivals, WatchArgs};
 
 /// Say what is in photos
 #[derive(Args)]
@@ -20,11 +33,16 @@ use crate::{photos, print};
 
 Examples:
   mobilenet classify photo.jpg --weights mobilenet_v2.pth
-  mobilenet classify photos/ --weights mobilenet_v2.pth --top 1 --json
-  cat photo.jpg | mobilenet classify - --weights mobilenet_v2.pth"
+  mobilenet classify photos/ --weights mobilenet_v2.pth --top 1 --csv > classes.csv
+  mobilenet classify 'photos/**/*.jpg' --weights mobilenet_v2.pth --draw sheet.png
+  mobilenet classify incoming/ --weights mobilenet_v2.pth --watch --json
+  cat photo.jpg | mobilenet classify - --weights mobilenet_v2.pth
+
+Exit codes: 0 done, 1 some photos failed and are named at the end, 2 wrong usage or no photo classified,
+130 stopped by Ctrl-C. With --watch, Ctrl-C is the end: 0, or 1 if photos failed."
 )]
 pub struct Classify {
-    /// Photos (JPEG, PNG, WebP, BMP, GIF), folders of photos, or - for standard input
+    /// Photos (JPEG, PNG, WebP, BMP, GIF), folders of photos, patterns such as 'photos/**/*.jpg', or - for standard input
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Weights: .safetensors, or PyTorch's .pth, under torchvision's or timm's names
@@ -36,9 +54,15 @@ pub struct Classify {
     /// How many classes to name
     #[arg(long, default_value_t = 5, value_name = "K", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     top: u64,
-    /// Print one JSON object a photo and line: {"path", "top": [{"class", "label", "probability"}]}
+    /// Print one JSON object a photo and line: {"path", "top": [{"class", "label", "probability"}]} or {"path", "error"}
     #[arg(long)]
     json: bool,
+    /// Print CSV, a line a photo: path, then class_1, label_1, probability_1 and so on, then error
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// Draw a contact sheet with each photo's likeliest class: .png, .jpg or .webp, a page for every 200 photos
+    #[arg(long, value_name = "FILE")]
+    draw: Option<PathBuf>,
     /// How weights are stored
     #[arg(long, default_value = "f32")]
     precision: PrecisionArg,
@@ -46,84 +70,118 @@ pub struct Classify {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     threads: Option<u64>,
     #[command(flatten)]
+    classes: ClassArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
+    /// Look at a part of each photo: its left and top edge, width and height, in pixels or in fractions from 0 to 1
+    #[arg(long, value_name = "X,Y,W,H", allow_negative_numbers = true, help_heading = "Photos")]
+    roi: Option<Region>,
+    #[command(flatten)]
     photo: PhotoArgs,
     #[command(flatten)]
     spec: SpecArgs,
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
-    path: &'a str,
-    top: Vec<Class>,
+/// What a thread finds out about a photo.
+struct Found {
+    top: Vec<Prediction>,
+    thumbnail: Option<Thumbnail>,
 }
 
-#[derive(Serialize)]
-struct Class {
-    class: usize,
-    label: String,
-    probability: f32,
+/// What a thread does with a photo.
+struct Look {
+    region: Option<Region>,
+    layout: Option<Layout>,
 }
 
-/// Photos whose rate is worth a line.
-const MANY: usize = 10;
+/// Where answers go.
+struct Sink {
+    output: Output,
+    sheet: Option<Pages>,
+    tally: Tally,
+}
 
 impl Classify {
     pub fn run(self) -> Result<(), Failure> {
         if self.paths.iter().filter(|path| *path == Path::new("-")).count() > 1 {
             return Err(Failure::bad("standard input holds one photo: give - once"));
         }
+        let sheet = self.draw.as_ref().map(|path| Pages::new(path, Layout::default())).transpose()?;
+        if self.watch.is_on() {
+            return self.watch(sheet);
+        }
         let classifier = self.open()?;
-        let (mut done, mut failed) = (0, 0);
-        let mut report = |path: &Path, reason: String| {
-            failed += 1;
-            // Errors of ours begin with the path.
-            let path = path.display().to_string();
-            note!("error: {}", if reason.starts_with(&path) { reason } else { format!("{path}: {reason}") });
-        };
-        let mut all = Vec::new();
-        for path in &self.paths {
-            match photos::list(path) {
-                Ok(photos) => all.extend(photos),
-                Err(reason) => report(path, reason),
-            }
-        }
-        let top = self.top as usize;
-        let mut take = |photo: &Path, found: Result<Vec<Prediction>, String>| {
-            match found {
-                Ok(found) => {
-                    self.answer(photo, found)?;
-                    done += 1;
-                }
-                Err(reason) => report(photo, reason),
-            }
-            Ok::<(), Failure>(())
-        };
-        let start = Instant::now();
-        if let [photo] = &all[..] {
-            take(photo, photos::read(photo).map(|image| classifier.classify(&image, top)))?;
+        let Inputs { photos, failed, passed_over } = Inputs::find(&self.paths);
+        let mut sink = self.sink(&classifier, sheet, Some(photos.len() + failed.len()))?;
+        failed.into_iter().try_for_each(|(path, reason)| sink.take(&path, Err(reason)))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        if let [photo] = &photos[..] {
+            let found = self.look().at(photo, |image| classifier.classify(image, self.top as usize));
+            sink.take(photo, found)?;
         } else {
-            let mut failure = None;
-            classifier.classify_each(
-                all.len(),
-                top,
-                |photo| photos::read(&all[photo]),
-                |photo, found| {
-                    failure = take(&all[photo], found).err();
-                    if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                },
-            )?;
-            failure.map_or(Ok(()), Err)?;
-            let seconds = start.elapsed().as_secs_f64();
-            if done >= MANY {
-                note!("{done} photos in {seconds:.1} s: {:.1} photos/s", done as f64 / seconds);
-            }
+            stop_at_ctrl_c(&stop)?;
+            let jobs = photos.into_iter().take_while(|_| !stop.load(Ordering::Relaxed));
+            self.work_through(&classifier, jobs, &mut sink, &stop)?;
         }
-        match (done, failed) {
-            (_, 0) => Ok(()),
-            (0, 1) => Err(Failure::Reported),
-            (0, _) => Err(Failure::bad(format!("none of {failed} inputs could be classified"))),
-            (_, _) => Err(Failure::Some),
+        passed_over.say();
+        let ended = sink.end();
+        if stop.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { ended }
+    }
+
+    /// Classifies what arrives in folders until Ctrl-C.
+    fn watch(&self, sheet: Option<Pages>) -> Result<(), Failure> {
+        let classifier = self.open()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        stop_at_ctrl_c(&stop)?;
+        let arrivals = Arrivals::new(&self.paths, &self.watch, stop.clone())?;
+        let lost = arrivals.lost();
+        let mut sink = self.sink(&classifier, sheet, None)?;
+        let worked = self.work_through(&classifier, arrivals, &mut sink, &stop);
+        let ended = sink.end();
+        worked?;
+        match lost.get() {
+            Some(folder) => Err(Failure::bad(format!("{}: the folder is gone", folder.display()))),
+            None => ended,
         }
+    }
+
+    fn work_through(
+        &self,
+        classifier: &Classifier,
+        photos: impl Iterator<Item = PathBuf> + Send,
+        sink: &mut Sink,
+        stop: &AtomicBool,
+    ) -> Result<(), Failure> {
+        let (look, top) = (self.look(), self.top as usize);
+        let mut failure = None;
+        classifier.work_through(
+            photos,
+            |worker, photo| look.at(photo, |image| worker.classify(image, top)),
+            |photo, found| {
+                failure = sink.take(&photo, found).err();
+                if failure.is_none() {
+                    return ControlFlow::Continue(());
+                }
+                // Whoever waits for the next photo is told as well.
+                stop.store(true, Ordering::Relaxed);
+                ControlFlow::Break(())
+            },
+        )?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn look(&self) -> Look {
+        Look { region: self.roi, layout: self.draw.is_some().then(Layout::default) }
+    }
+
+    fn sink(&self, classifier: &Classifier, sheet: Option<Pages>, photos: Option<usize>) -> Result<Sink, Failure> {
+        let output = match (self.json, self.csv) {
+            (true, _) => Output::Json,
+            (_, true) => Output::Csv(classifier.labels().len().min(self.top as usize)),
+            _ => Output::Text,
+        };
+        output.begin()?;
+        Ok(Sink { output, sheet, tally: Tally::new(photos) })
     }
 
     fn open(&self) -> Result<Classifier, Failure> {
@@ -134,7 +192,7 @@ impl Classify {
             ));
         };
         let table = self.model.as_deref().map(mobilenet::arch::find).transpose()?;
-        let classifier = Classifier::open_with(
+        let mut classifier = Classifier::open_with(
             weights,
             &ClassifierOptions {
                 network: self.spec.overrides(table),
@@ -144,20 +202,71 @@ impl Classify {
                 precision: self.precision.into(),
             },
         )?;
+        self.classes.restrict(&mut classifier)?;
         classifier.recognised().guesses.iter().for_each(|guess| note!("guessed {guess}"));
         Ok(classifier)
     }
+}
 
-    fn answer(&self, path: &Path, top: Vec<Prediction>) -> Result<(), Failure> {
-        let path = path.to_string_lossy();
-        if self.json {
-            let class = |p: Prediction| Class { class: p.class, label: p.label, probability: p.probability };
-            return print::json(&Answer { path: &path, top: top.into_iter().map(class).collect() });
+impl Look {
+    fn at(&self, path: &Path, classify: impl FnOnce(&Image) -> Vec<Prediction>) -> Result<Found, String> {
+        let mut image = inputs::read(path)?;
+        if let Some(region) = self.region {
+            image = region.of(&image)?;
         }
-        print::line(&path)?;
-        for p in top {
-            print::line(format!("  {:5.1} %  {}", p.probability * 100.0, p.label))?;
+        let thumbnail = self.layout.map(|layout| layout.thumbnail(&image));
+        Ok(Found { top: classify(&image), thumbnail })
+    }
+}
+
+impl Sink {
+    /// Prints and draws a photo's answer, or notes why it has none.
+    fn take(&mut self, path: &Path, found: Result<Found, String>) -> Result<(), Failure> {
+        match found {
+            Ok(Found { top, thumbnail }) => {
+                self.tally.beside(|| self.output.answer(path, &top))?;
+                if let (Some(sheet), Some(thumbnail)) = (&mut self.sheet, thumbnail) {
+                    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+                    let class = top
+                        .first()
+                        .map_or("no class".into(), |p| format!("{:.1} %  {}", p.probability * 100.0, p.label));
+                    sheet.add(thumbnail, &[class, name], None)?;
+                }
+                self.tally.done();
+            }
+            // Gone again before its turn.
+            Err(_) if self.tally.is_endless() && !path.exists() => {}
+            Err(reason) => {
+                // Errors of ours begin with the path.
+                let named = format!("{}: ", path.display());
+                let reason = reason.strip_prefix(&named).unwrap_or(&reason);
+                self.tally.beside(|| self.output.failed(path, reason))?;
+                self.tally.failed(path, reason);
+            }
         }
         Ok(())
     }
+
+    /// Writes the last page, and says what became of all.
+    fn end(self) -> Result<(), Failure> {
+        let pages = self.sheet.map(Pages::finish).transpose();
+        let ended = self.tally.end();
+        match &pages?.unwrap_or_default()[..] {
+            [] => {}
+            [page] => note!("drawn: {}", print::quoted(page)),
+            [first, .., last] => note!("drawn: {} to {}", print::quoted(first), print::quoted(last)),
+        }
+        ended
+    }
+}
+
+/// Sets `stop` at the first Ctrl-C, or when the system ends; a second one ends at once.
+fn stop_at_ctrl_c(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let stop = stop.clone();
+    let stop_or_end = move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    Ok(ctrlc::set_handler(stop_or_end)?)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::args::{PhotoArgs, PrecisionArg, SpecArgs};
 use crate::failure::Failure;
-use crate::{photos, print};
+use crate::{inputs, print};
 
 /// Write weights as a self-describing file, under other names or in half the bytes
 #[derive(Args)]
@@ -83,7 +83,7 @@ impl Convert {
         if !output.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
             return Err(Failure::bad(format!("{}: only .safetensors is written; give such a name", output.display())));
         }
-        if photos::is_same(input, output) {
+        if inputs::is_same(input, output) {
             return Err(Failure::bad(format!("{}: the new file would replace the old one", output.display())));
         }
         file::check(output)?;

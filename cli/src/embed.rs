@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::args::{PhotoArgs, PrecisionArg, SpecArgs};
 use crate::failure::Failure;
-use crate::photos;
+use crate::inputs::{self, Inputs};
 use crate::print;
 
 /// Turn photos into feature vectors, for search, clustering, or a classifier of your own
@@ -104,7 +104,7 @@ pub fn embed(embedder: &Embedder, photos: &[PathBuf]) -> Result<(Embeddings, usi
         }
         ControlFlow::Continue(())
     };
-    embedder.each(photos.iter(), |photo| photos::read(photo), take)?;
+    embedder.each(photos.iter(), |photo| inputs::read(photo), take)?;
     Ok((all, failed))
 }
 
@@ -121,10 +121,7 @@ impl Embed {
     pub fn run(self) -> Result<(), Failure> {
         Embeddings::check_writable(&self.output)?;
         let embedder = self.network.open()?;
-        let mut photos = Vec::new();
-        for path in &self.paths {
-            photos.extend(photos::list(path).map_err(Failure::Bad)?);
-        }
+        let photos = Inputs::find(&self.paths).all()?;
         let start = Instant::now();
         let (all, failed) = embed(&embedder, &photos)?;
         let seconds = start.elapsed().as_secs_f64();

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use mobilenet::net::recognise::Outputs;
-use mobilenet::net::{Loaded, Origin};
-use mobilenet::run::classify::{top_classes, top_labels};
+use mobilenet::net::Loaded;
 use mobilenet::run::heat::overlay;
 use mobilenet::run::image::check_writable;
 use mobilenet::run::preprocess;
-use mobilenet::train::explain::{Explainer, Explanation};
-use mobilenet::{Image, Labels};
+use mobilenet::run::{ClassifierOptions, Precision};
+use mobilenet::train::explain::Explainer;
+use mobilenet::{Classifier, Image, Prediction};
 use serde::Serialize;
 
 use crate::args::{PhotoArgs, RunArgs, SpecArgs};
@@ -69,57 +68,47 @@ impl Explain {
     pub fn run(self) -> Result<(), Failure> {
         check_writable(&self.output)?;
         let network = self.spec.overrides(self.model.as_deref().map(mobilenet::arch::find).transpose()?);
-        let Loaded { recognised, graph, params } = mobilenet::net::load(&self.weights, &network)?;
-        recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
-        if recognised.spec.input_channels != 3 {
-            let channels = recognised.spec.input_channels;
-            return Err(Failure::bad(format!("the network takes {channels} input channels; photos have 3")));
-        }
-        let how = self.preprocessing.overrides().over(recognised.preprocessing);
-        let how = how.checked().ok_or_else(|| Failure::bad("preprocessing with sizes or deviations that are none"))?;
-        let background = usize::from(how.background_class);
-        let classes = recognised.spec.classes - background;
-        let labels = match (&self.preprocessing.labels, &recognised.labels) {
-            (Some(file), _) => Labels::from_file(file, classes)?,
-            (None, Some(names)) => Labels::new(names[background..].to_vec()),
-            (None, None) if classes == 1000 && recognised.origin != Origin::Ours => Labels::imagenet(),
-            (None, None) => Labels::numbered(classes),
+        let classifier = Classifier::open_with(
+            &self.weights,
+            &ClassifierOptions {
+                network: network.clone(),
+                preprocessing: self.preprocessing.overrides(),
+                labels: self.preprocessing.labels.clone(),
+                precision: Precision::F32,
+                threads: self.running.threads.map(|n| n as usize),
+            },
+        )?;
+        classifier.recognised().guesses.iter().for_each(|guess| note!("guessed {guess}"));
+        let labels = classifier.labels();
+        let class = match &self.class {
+            Some(class) => Some(labels.find(class)?[0]),
+            None => None,
         };
-        let class = self.class.as_deref().map(|class| find(&labels, class)).transpose()?;
-
         let photo = Image::open(&self.photo)?;
+        let answers = classifier.classify(&photo, labels.len());
+        let answer = answers.iter().find(|answer| class.is_none_or(|class| answer.class == class));
+        let Prediction { class, label, probability } = answer.expect("every class has its probability");
+
+        let how = classifier.preprocessing();
         let [h, w] = how.size;
         let mut input = vec![0.0; 3 * h * w];
-        preprocess(&photo, &how, &mut input);
+        preprocess(&photo, how, &mut input);
+        let Loaded { graph, params, .. } = mobilenet::net::load(&self.weights, &network)?;
         let mut explainer = Explainer::new(&graph, &params, how.size, &self.running.pool())?;
-        let probabilities = match recognised.outputs {
-            Outputs::Exclusive => top_classes,
-            Outputs::Independent => top_labels,
-        };
-        let class = match class {
-            Some(class) => class,
-            None => probabilities(&explainer.logits(&input), 1, how.background_class)[0].0,
-        };
-        let Explanation { logits, map, .. } = explainer.explain(&input, class + background)?;
-        let all = probabilities(&logits, classes, how.background_class);
-        let probability = all.iter().find(|(found, _)| *found == class).map_or(0.0, |(_, probability)| *probability);
-        overlay(&photo, &how, map.size, &map.values).save(&self.output)?;
-        let label = labels.get(class).unwrap_or_default();
+        let map = explainer.explain(&input, class + usize::from(how.background_class))?.map;
+        overlay(&photo, how, map.size, &map.values).save(&self.output)?;
         if self.json {
             let path = self.photo.display().to_string();
-            return print::json(&Report { path, class, label, probability, size: map.size, map: &map.values });
+            return print::json(&Report {
+                path,
+                class: *class,
+                label,
+                probability: *probability,
+                size: map.size,
+                map: &map.values,
+            });
         }
         let output = self.output.display();
         print::line(format!("{output}: what speaks for {label} ({:.1} %)", probability * 100.0))
     }
-}
-
-/// A class by its name or its number.
-fn find(labels: &Labels, class: &str) -> Result<usize, Failure> {
-    if let Some(found) = labels.iter().position(|label| label == class) {
-        return Ok(found);
-    }
-    let number = class.parse().ok().filter(|&number: &usize| number < labels.len());
-    number
-        .ok_or_else(|| Failure::bad(format!("there is no class {class:?}: give a name, or 0 to {}", labels.len() - 1)))
 }

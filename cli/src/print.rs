@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mobilenet::data::Dataset;
 use mobilenet::data::folder::is_photo;
@@ -30,12 +30,25 @@ pub fn layer(node: &str) -> &str {
 }
 
 /// Photos that are named one by one when they cannot be read.
-const NAMED: usize = 20;
+pub const NAMED: usize = 20;
 
 /// Counts the files of a data set that are no photos, or have no class, by their kind.
 pub fn ignored(dataset: &Dataset) {
-    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    for file in dataset.ignored() {
+    let mut passed_over = PassedOver::default();
+    dataset.ignored().iter().for_each(|file| passed_over.add(file));
+    passed_over.say();
+}
+
+/// Files that are no photos, or have no class, counted by their kind.
+#[derive(Default)]
+pub struct PassedOver {
+    kinds: BTreeMap<String, usize>,
+    first: Option<PathBuf>,
+}
+
+impl PassedOver {
+    /// Counts one more.
+    pub fn add(&mut self, file: &Path) {
         let ending = file.extension().map_or(String::new(), |ending| ending.to_string_lossy().to_lowercase());
         let kind = match &*ending {
             ending if is_photo(ending) => "beside the class folders".to_owned(),
@@ -43,11 +56,16 @@ pub fn ignored(dataset: &Dataset) {
             "heic" | "heif" | "avif" | "tif" | "tiff" => format!(".{ending} (convert to JPEG or PNG)"),
             ending => format!(".{ending}"),
         };
-        *kinds.entry(kind).or_default() += 1;
+        *self.kinds.entry(kind).or_default() += 1;
+        self.first.get_or_insert_with(|| file.to_owned());
     }
-    if let Some(first) = dataset.ignored().first() {
-        let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        note!("passed over: {}; the first is {}", kinds.join(", "), first.display());
+
+    /// Says how many there were of each kind, if any.
+    pub fn say(&self) {
+        if let Some(first) = &self.first {
+            let kinds: Vec<String> = self.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            note!("passed over: {}; the first is {}", kinds.join(", "), first.display());
+        }
     }
 }
 

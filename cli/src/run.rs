@@ -9,7 +9,7 @@ use mobilenet::{Params, Program, Tensor};
 
 use crate::args::{RunArgs, SpecArgs};
 use crate::failure::Failure;
-use crate::photos;
+use crate::inputs;
 
 /// Run a network on a tensor: safetensors in, safetensors out
 #[derive(Args)]
@@ -46,7 +46,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<(), Failure> {
-        if [&self.input, &self.weights].iter().any(|path| photos::is_same(path, &self.output)) {
+        if [&self.input, &self.weights].iter().any(|path| inputs::is_same(path, &self.output)) {
             let output = self.output.display();
             return Err(Failure::bad(format!("{output}: the output would replace what is read; give another name")));
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::embed::{EmbedArgs, embed};
 use crate::failure::Failure;
-use crate::photos;
+use crate::inputs::{self, Inputs};
 use crate::print;
 
 /// Find the photos that look most like one
@@ -56,7 +56,7 @@ impl Similar {
             return Err(Failure::Reported);
         }
         let (all, failed) = if self.among.is_dir() {
-            embed(&embedder, &photos::list(&self.among).map_err(Failure::Bad)?)?
+            embed(&embedder, &Inputs::find(std::slice::from_ref(&self.among)).all()?)?
         } else {
             (Embeddings::open(&self.among)?, 0)
         };
@@ -69,7 +69,7 @@ impl Similar {
             )));
         }
         // A photo is most like itself: that is no answer.
-        let others = all.iter().filter(|(name, _)| !photos::is_same(Path::new(name), &self.query));
+        let others = all.iter().filter(|(name, _)| !inputs::is_same(Path::new(name), &self.query));
         let mut found: Vec<Found> =
             others.map(|(path, vector)| Found { path, cosine: cosine(vector, &query.values) }).collect();
         if found.is_empty() {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::args::{PhotoArgs, SpecArgs};
 use crate::failure::Failure;
-use crate::photos;
+use crate::inputs::{self, Inputs};
 use crate::print;
 use crate::text::{Grid, Side};
 
@@ -85,14 +85,12 @@ impl Verify {
     fn two(&self, files: [&PathBuf; 2], paths: &[PathBuf]) -> Result<(), Failure> {
         let mut pairing = Pairing::open(files.map(PathBuf::as_path), &self.spec.overrides(None))?;
         let mut failed = false;
-        for path in paths {
-            for photo in photos::list(path).map_err(Failure::Bad)? {
-                match photos::read(&photo) {
-                    Ok(image) => pairing.compare(&image),
-                    Err(reason) => {
-                        note!("error: {reason}");
-                        failed = true;
-                    }
+        for photo in Inputs::find(paths).all()? {
+            match inputs::read(&photo) {
+                Ok(image) => pairing.compare(&image),
+                Err(reason) => {
+                    note!("error: {reason}");
+                    failed = true;
                 }
             }
         }

@@ -71,6 +71,12 @@ fn broken_photos_are_refused() {
             "the file ends after 10 bytes, before its GIF data does; the photo is truncated, copy or download it \
              again",
         ),
+        (
+            "clip.mp4",
+            b"\0\0\0\x1cftypisom\0\0\x02\0".to_vec(),
+            "this is a video (cut it into photos first, as by ffmpeg -i FILE frame-%05d.png); photos are read from JPEG, \
+             PNG, WebP, BMP and GIF",
+        ),
         ("page.webp", b"<html>".to_vec(), "this is a web page; photos are read from JPEG, PNG, WebP, BMP and GIF"),
     ] {
         folder.write(name, bytes);
@@ -78,8 +84,10 @@ fn broken_photos_are_refused() {
     }
     folder.refused(&format!("{CLASSIFY} none.jpg"), "none.jpg: No such file or directory (os error 2)");
     std::fs::create_dir(folder.path("nothing")).unwrap();
-    folder
-        .refused(&format!("{CLASSIFY} nothing"), "nothing: the folder holds no photo (jpg, jpeg, png, webp, bmp, gif)");
+    folder.refused(
+        &format!("{CLASSIFY} nothing"),
+        "nothing: the folder holds no photo (jpg, jpeg, jpe, jfif, png, webp, bmp, gif)",
+    );
     folder.refused(
         &format!("{CLASSIFY} none.jpg empty.jpg"),
         "none.jpg: No such file or directory (os error 2)\nerror: empty.jpg: the file is empty\nerror: none of 2 \

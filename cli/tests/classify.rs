@@ -68,7 +68,10 @@ fn probabilities_fall_and_make_one_together() {
 #[test]
 fn a_folder_is_read_by_name_with_its_subfolders() {
     let folder = folder();
-    let lines = folder.run("classify photos a.bmp --weights w.safetensors --json").json();
+    folder.write("photos/.hidden.bmp", photo(50, 80, 5));
+    let ended = folder.run("classify photos a.bmp --weights w.safetensors --json");
+    assert_eq!((ended.code, ended.err.as_str()), (0, "passed over: 1 .txt; the first is photos/notes.txt\n"));
+    let lines: Vec<Value> = ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(paths(&lines), ["photos/deep/y.BMP", "photos/z.bmp", "a.bmp"]);
 }
 
@@ -79,10 +82,17 @@ fn one_bad_photo_is_reported_and_the_rest_is_done() {
     let ended = folder.run("classify photos none.bmp a.bmp --weights w.safetensors --json");
     assert_eq!(ended.code, 1);
     let lines: Vec<Value> = ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(paths(&lines), ["photos/deep/y.BMP", "photos/z.bmp", "a.bmp"]);
+    assert_eq!(paths(&lines), ["photos/bad.jpg", "photos/deep/y.BMP", "photos/z.bmp", "none.bmp", "a.bmp"]);
+    for (line, error) in [
+        (&lines[0], "this is a text file; photos are read from JPEG, PNG, WebP, BMP and GIF"),
+        (&lines[3], "No such file or directory (os error 2)"),
+    ] {
+        assert_eq!((keys(line), line["error"].as_str()), (vec!["error", "path"], Some(error)));
+    }
     assert_eq!(
         ended.err,
-        "error: photos/bad.jpg: this is a text file; photos are read from JPEG, PNG, WebP, BMP and GIF\n\
+        "passed over: 1 .txt; the first is photos/notes.txt\n\
+         error: photos/bad.jpg: this is a text file; photos are read from JPEG, PNG, WebP, BMP and GIF\n\
          error: none.bmp: No such file or directory (os error 2)\n"
     );
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Endings of photos' names. What is inside decides how they are read.
-const PHOTOS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif"];
+pub const PHOTOS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif"];
 
 /// Folders inside a class that are looked into.
 const MAX_DEPTH: usize = 16;

@@ -10,7 +10,7 @@ use mobilenet_net::recognise::{Outputs, Overrides, Recognised};
 use mobilenet_net::{Loaded, Origin};
 
 use crate::arena::Arena;
-use crate::classify::{top_classes, top_labels};
+use crate::classify::{class_probabilities, label_probabilities, top_k_among};
 use crate::error::Error;
 use crate::image::Image;
 use crate::labels::Labels;
@@ -98,6 +98,8 @@ pub struct Classifier {
     recognised: Recognised,
     preprocessing: Preprocessing,
     labels: Labels,
+    /// Which classes may be answers; all where there is none.
+    answers: Option<Vec<bool>>,
     pool: Arc<Pool>,
     /// Arenas that no thread uses right now.
     arenas: Mutex<Vec<Arena>>,
@@ -151,7 +153,7 @@ impl Classifier {
         let [h, w] = preprocessing.size;
         // The first arena at once: a size that does not fit is an error here, and never later.
         let arenas = Mutex::new(vec![program.arena(1, h, w, &pool)?]);
-        Ok(Classifier { program, recognised, preprocessing, labels, pool, arenas })
+        Ok(Classifier { program, recognised, preprocessing, labels, answers: None, pool, arenas })
     }
 
     /// What the file was found to be, and what had to be guessed.
@@ -174,6 +176,12 @@ impl Classifier {
         self.named(&self.logits(image), top)
     }
 
+    /// Answers from now on only with classes that `is_answer`. Probabilities stay what they are among all classes, as
+    /// MediaPipe's lists of categories have it: those of the answers need not give 1.
+    pub fn answer_only(&mut self, is_answer: impl Fn(usize) -> bool) {
+        self.answers = Some((0..self.labels.len()).map(is_answer).collect());
+    }
+
     /// As [`classify`](Self::classify) for each of `photos` photos: each thread reads and classifies a photo of its own, so
     /// that none waits for another's decoding or for a share of one small layer. `answer` gets the photos' answers in their
     /// order, or what `read` said against one, and may break off. A thread holds one photo at a time, and a few answers.
@@ -187,29 +195,45 @@ impl Classifier {
         read: impl Fn(usize) -> Result<Image, E> + Sync,
         answer: impl FnMut(usize, Result<Vec<Prediction>, E>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
+        self.work_through(0..photos, |worker, photo| read(*photo).map(|image| worker.classify(&image, top)), answer)
+    }
+
+    /// Any work on any number of photos, known or yet to come: each thread takes the next of `photos` when it is free and
+    /// does its `work` with a [`Worker`] of its own; `take` gets the results in the order of the photos, and may break off.
+    /// Photos are asked for no more than a few ahead, so that memory does not grow with their number.
+    ///
+    /// # Errors
+    /// [`Error`] where the system has no memory for the threads' arenas.
+    pub fn work_through<P: Send, R: Send>(
+        &self,
+        photos: impl Iterator<Item = P> + Send,
+        work: impl Fn(&mut Worker, &P) -> R + Sync,
+        take: impl FnMut(P, R) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let most = photos.size_hint().1.unwrap_or(usize::MAX);
         let [h, w] = self.preprocessing.size;
-        let arena = |_| self.program.arena(1, h, w, &Arc::new(Pool::new(1)));
-        let arenas = (0..self.pool.threads().min(photos)).map(arena).collect::<Result<Vec<Arena>, _>>()?;
-        let classify = |arena: &mut Arena, photo: &usize| {
-            read(*photo).map(|image| self.named(&self.logits_in(arena, &image), top))
+        let worker = |_| {
+            let arena = self.program.arena(1, h, w, &Arc::new(Pool::new(1)))?;
+            Ok(Worker { classifier: self, arena })
         };
-        in_order(arenas, 0..photos, classify, answer);
+        let workers = (0..self.pool.threads().min(most)).map(worker).collect::<Result<Vec<_>, Error>>()?;
+        in_order(workers, photos, work, take);
         Ok(())
     }
 
     /// The `top` likeliest classes of some logits.
     fn named(&self, logits: &[f32], top: usize) -> Vec<Prediction> {
         let probabilities = match self.recognised.outputs {
-            Outputs::Exclusive => top_classes,
-            Outputs::Independent => top_labels,
-        };
-        let answers = probabilities(logits, top, self.preprocessing.background_class);
+            Outputs::Exclusive => class_probabilities,
+            Outputs::Independent => label_probabilities,
+        }(logits, self.preprocessing.background_class);
+        let is_answer = |class: usize| self.answers.as_ref().is_none_or(|answers| answers[class]);
         let named = |(class, probability)| Prediction {
             class,
             label: self.labels.get(class).unwrap_or_default().to_owned(),
             probability,
         };
-        answers.into_iter().map(named).collect()
+        top_k_among(&probabilities, top, is_answer).into_iter().map(named).collect()
     }
 
     /// The network's outputs, a background class included.
@@ -232,5 +256,19 @@ impl Classifier {
             let [h, w] = self.preprocessing.size;
             self.program.arena(1, h, w, &self.pool).expect("this size was accepted when the classifier was opened")
         })
+    }
+}
+
+/// A thread's share of a [`Classifier`]: its network and memory of its own.
+pub struct Worker<'a> {
+    classifier: &'a Classifier,
+    arena: Arena,
+}
+
+impl Worker<'_> {
+    /// As [`Classifier::classify`], on this thread alone.
+    pub fn classify(&mut self, image: &Image, top: usize) -> Vec<Prediction> {
+        let logits = self.classifier.logits_in(&mut self.arena, image);
+        self.classifier.named(&logits, top)
     }
 }

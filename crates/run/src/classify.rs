@@ -15,7 +15,12 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
 ///
 /// Of equals the lower index comes first; NaNs come last.
 pub fn top_k(values: &[f32], k: usize) -> Vec<(usize, f32)> {
-    let mut all: Vec<(usize, f32)> = values.iter().copied().enumerate().collect();
+    top_k_among(values, k, |_| true)
+}
+
+/// As [`top_k`], of the values whose indices `is_among` them.
+pub fn top_k_among(values: &[f32], k: usize, is_among: impl Fn(usize) -> bool) -> Vec<(usize, f32)> {
+    let mut all: Vec<(usize, f32)> = values.iter().copied().enumerate().filter(|(index, _)| is_among(*index)).collect();
     let by_value = |a: &(usize, f32), b: &(usize, f32)| {
         b.1.partial_cmp(&a.1).unwrap_or_else(|| a.1.is_nan().cmp(&b.1.is_nan())).then(a.0.cmp(&b.0))
     };
@@ -27,21 +32,21 @@ pub fn top_k(values: &[f32], k: usize) -> Vec<(usize, f32)> {
     all
 }
 
-/// The `k` likeliest classes with their probabilities, likeliest first.
+/// Probabilities of classes of which a photo shows one.
 ///
 /// With `background_class`, output 0 is none of the classes: it takes its share of the probability, but is never an
 /// answer, and class = output − 1.
-pub fn top_classes(logits: &[f32], k: usize, background_class: bool) -> Vec<(usize, f32)> {
-    let probabilities = softmax(logits);
-    top_k(&probabilities[usize::from(background_class).min(logits.len())..], k)
+pub fn class_probabilities(logits: &[f32], background_class: bool) -> Vec<f32> {
+    let mut probabilities = softmax(logits);
+    probabilities.drain(..usize::from(background_class).min(logits.len()));
+    probabilities
 }
 
-/// The `k` likeliest labels with their probabilities, likeliest first, where each output is a label of its own: the
-/// sigmoid of every logit. `background_class` as in [`top_classes`].
-pub fn top_labels(logits: &[f32], k: usize, background_class: bool) -> Vec<(usize, f32)> {
+/// Probabilities of labels of which a photo may show any number, each by itself: the sigmoid of every logit.
+/// `background_class` as in [`class_probabilities`].
+pub fn label_probabilities(logits: &[f32], background_class: bool) -> Vec<f32> {
     let labels = &logits[usize::from(background_class).min(logits.len())..];
-    let probabilities: Vec<f32> = labels.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect();
-    top_k(&probabilities, k)
+    labels.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect()
 }
 
 #[cfg(test)]
@@ -67,6 +72,12 @@ mod tests {
     }
 
     #[test]
+    fn of_some_values_the_largest_keep_their_indices() {
+        assert_eq!(top_k_among(&[1.0, 3.0, 2.0, 3.0], 2, |index| index != 1), [(3, 3.0), (2, 2.0)]);
+        assert_eq!(top_k_among(&[1.0, 3.0], 2, |_| false), []);
+    }
+
+    #[test]
     fn nan_comes_last_wherever_it_stands() {
         let top = top_k(&[f32::NAN, 1.0, f32::NAN, f32::NEG_INFINITY, 2.0], 5);
         assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [4, 1, 3, 0, 2]);
@@ -74,16 +85,15 @@ mod tests {
 
     #[test]
     fn labels_have_probabilities_of_their_own() {
-        assert_eq!(top_labels(&[0.0, 200.0, -200.0], 3, false), [(1, 1.0), (0, 0.5), (2, 0.0)]);
-        assert_eq!(top_labels(&[9.0, 0.0], 3, true), [(0, 0.5)]);
+        assert_eq!(label_probabilities(&[0.0, 200.0, -200.0], false), [0.5, 1.0, 0.0]);
+        assert_eq!(label_probabilities(&[9.0, 0.0], true), [0.5]);
     }
 
     #[test]
     fn a_background_class_is_no_answer_but_has_its_share() {
-        let top = top_classes(&[5.0, 1.0, 2.0], 5, true);
-        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 0]);
-        assert!((top[0].1 - softmax(&[5.0, 1.0, 2.0])[2]).abs() < 1e-7);
-        assert_eq!(top_classes(&[5.0, 1.0, 2.0], 1, false)[0].0, 0);
-        assert_eq!(top_classes(&[], 1, true), []);
+        let all = softmax(&[5.0, 1.0, 2.0]);
+        assert_eq!(class_probabilities(&[5.0, 1.0, 2.0], true), all[1..]);
+        assert_eq!(class_probabilities(&[5.0, 1.0, 2.0], false), all);
+        assert!(class_probabilities(&[], true).is_empty());
     }
 }

@@ -62,11 +62,14 @@ impl Image {
     pub fn open(path: impl AsRef<Path>) -> Result<Image, Error> {
         let path = path.as_ref();
         let name = path.display().to_string();
+        let io = |source| Error::Io { name: name.clone(), source };
+        let mut file = File::open(path).map_err(io)?;
         let mut bytes = Vec::new();
+        // What is no photo need not be read: videos are large.
+        file.by_ref().take(format::HEAD as u64).read_to_end(&mut bytes).map_err(io)?;
+        format::detect(&bytes, &name)?;
         // Not the size in the metadata: a pipe or a device has none.
-        File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|source| Error::Io { name: name.clone(), source })?;
+        file.take(MAX_FILE_BYTES + 1 - bytes.len() as u64).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(Error::FileSize { name });
         }

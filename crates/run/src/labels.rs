@@ -6,6 +6,12 @@ use std::path::{Path, PathBuf};
 /// first line, the background).
 const IMAGENET: &str = include_str!("labels/imagenet.txt");
 
+/// The share of a name that may be mistyped; beyond that a guess at what was meant is noise.
+const MISTYPED: f64 = 0.34;
+
+/// Names are short, what is asked for may not be.
+const MAX_ASKED: usize = 80;
+
 /// A name for every class, in the order of a network's outputs, without a background class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels(Vec<String>);
@@ -34,6 +40,23 @@ pub enum Error {
         /// Classes of the network, without background.
         classes: usize,
     },
+    /// Neither a class's name nor its number.
+    #[error("there is no class {name:?}{}", hint(nearest.as_deref(), *classes))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The class that was perhaps meant.
+        nearest: Option<String>,
+        /// Classes of the network, without background.
+        classes: usize,
+    },
+}
+
+fn hint(nearest: Option<&str>, classes: usize) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean {nearest:?}?"),
+        None => format!("; give one of the {classes} names as it is written, or a number below {classes}"),
+    }
 }
 
 impl Labels {
@@ -88,6 +111,37 @@ impl Labels {
         self.0.get(class).map(String::as_str)
     }
 
+    /// The classes of this name, which several may share, or the class of this number where no name is that.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] with the closest name.
+    pub fn find(&self, name: &str) -> Result<Vec<usize>, Error> {
+        let classes: Vec<usize> = (0..self.len()).filter(|&class| self.0[class] == name).collect();
+        if !classes.is_empty() {
+            return Ok(classes);
+        }
+        match name.parse() {
+            Ok(class) if class < self.len() => Ok(vec![class]),
+            _ => {
+                let name: String = name.chars().take(MAX_ASKED).collect();
+                Err(Error::Unknown { nearest: self.nearest(&name).map(str::to_owned), name, classes: self.len() })
+            }
+        }
+    }
+
+    /// The name that `asked` is closest to, whole or by one of the synonyms between its commas, unless all are far off.
+    fn nearest(&self, asked: &str) -> Option<&str> {
+        let asked = asked.to_lowercase();
+        let distance = |name: &str| {
+            let name = name.to_lowercase();
+            let synonyms = name.split(',').map(str::trim).chain([&*name]);
+            synonyms.map(|synonym| 1.0 - strsim::normalized_damerau_levenshtein(&asked, synonym)).fold(1.0, f64::min)
+        };
+        let of_name = |name| (distance(name), name);
+        let (distance, name) = self.iter().map(of_name).min_by(|a, b| a.0.total_cmp(&b.0))?;
+        (distance <= MISTYPED).then_some(name)
+    }
+
     /// All names, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         self.0.iter().map(String::as_str)
@@ -139,6 +193,32 @@ mod tests {
     fn a_list_that_cannot_be_read_is_named() {
         let error = Labels::from_file("no/such/names.txt", 2).unwrap_err();
         assert_eq!(error.to_string(), "no/such/names.txt: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn a_class_is_found_by_its_name_or_number() {
+        let labels = Labels::new(["crane", "ox, bull", "crane", "7", "0"].map(str::to_owned).to_vec());
+        assert_eq!(labels.find("crane").unwrap(), [0, 2]);
+        assert_eq!(labels.find("ox, bull").unwrap(), [1]);
+        assert_eq!(labels.find("2").unwrap(), [2]);
+        // A name comes before a number.
+        assert_eq!(labels.find("0").unwrap(), [4]);
+    }
+
+    #[test]
+    fn an_unknown_class_is_answered_with_the_closest_name() {
+        let error = |name: &str| Labels::imagenet().find(name).unwrap_err().to_string();
+        for (asked, meant) in [
+            ("tabby", "tabby, tabby cat"),
+            ("Tench, Tinca tinca", "tench, Tinca tinca"),
+            ("golden retreiver", "golden retriever"),
+        ] {
+            assert_eq!(error(asked), format!("there is no class {asked:?}; did you mean {meant:?}?"));
+        }
+        let far = "; give one of the 1000 names as it is written, or a number below 1000";
+        assert_eq!(error("1000"), format!("there is no class \"1000\"{far}"));
+        assert_eq!(error(""), format!("there is no class \"\"{far}"));
+        assert_eq!(error(&"x".repeat(1 << 20)), format!("there is no class {:?}{far}", "x".repeat(80)));
     }
 
     #[test]

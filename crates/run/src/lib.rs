@@ -29,7 +29,7 @@ mod slices;
 
 pub use arena::{Arena, window_geometry};
 pub use canvas::Canvas;
-pub use classifier::{Classifier, ClassifierOptions, Prediction};
+pub use classifier::{Classifier, ClassifierOptions, Prediction, Worker};
 pub use compile::kernel_activation;
 pub use embed::{Embedder, Features};
 pub use embeddings::Embeddings;

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::Write;
+
 use common::bytes;
 use mobilenet_run::Image;
 use proptest::prelude::*;
@@ -55,6 +57,7 @@ fn jpeg_of(width: u16, height: u16) -> Vec<u8> {
 #[test]
 fn what_is_no_photo_is_named() {
     let readable = "photos are read from JPEG, PNG, WebP, BMP and GIF";
+    let video = "a video (cut it into photos first, as by ffmpeg -i FILE frame-%05d.png)";
     for (data, found) in [
         (&b"hello, I am a text\n"[..], "a text file"),
         (b"BMW is a car", "a text file"),
@@ -64,7 +67,11 @@ fn what_is_no_photo_is_named() {
         (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC photo"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0", "a HEIC photo"),
         (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF picture"),
-        (b"\0\0\0\x1cftypisom\0\0\0\0", "a video"),
+        (b"\0\0\0\x1cftypisom\0\0\0\0", video),
+        (b"\x1aE\xdf\xa3\x01\0\0\0", video),
+        (b"RIFF\x10\0\0\0AVI LIST", video),
+        (b"FLV\x01\x05", video),
+        (b"\0\0\x01\xba\x44", video),
         (b"II*\0\x08\0\0\0", "a TIFF picture or a camera's raw photo"),
         (b"MM\0*\0\0\0\x08", "a TIFF picture or a camera's raw photo"),
         (b"\xff\x0a\xfa\x7f", "a JPEG XL picture"),
@@ -93,9 +100,22 @@ fn a_file_that_is_too_long_is_not_read_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("huge.jpg");
     // Sparse: takes no room on the disk.
-    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"\xff\xd8\xff\xe0").unwrap();
+    file.set_len(1 << 40).unwrap();
     let error = Image::open(&path).unwrap_err().to_string();
     assert_eq!(error, format!("{}: the file is larger than 256 MiB, the most a photo may have", path.display()));
+}
+
+#[test]
+fn what_is_no_photo_is_known_by_its_beginning_however_long_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"\0\0\0\x1cftypisom").unwrap();
+    file.set_len(1 << 40).unwrap();
+    let error = Image::open(&path).unwrap_err().to_string();
+    assert!(error.contains("this is a video"), "{error}");
 }
 
 #[test]

@@ -64,16 +64,6 @@ impl Explainer {
         Ok(Explainer { program, arena, gradients, gradient_arena, bias })
     }
 
-    /// The network's outputs for an input of 3×H×W values.
-    ///
-    /// # Panics
-    /// Where `input` has another length.
-    pub fn logits(&mut self, input: &[f32]) -> Vec<f32> {
-        self.arena.input_mut().copy_from_slice(input);
-        self.program.run(&mut self.arena);
-        self.arena.output("logits").unwrap_or_default().to_vec()
-    }
-
     /// Explains one `output` for an input of 3×H×W values.
     ///
     /// # Errors
@@ -82,7 +72,9 @@ impl Explainer {
     /// # Panics
     /// Where `input` has another length.
     pub fn explain(&mut self, input: &[f32], output: usize) -> Result<Explanation, Error> {
-        let logits = self.logits(input);
+        self.arena.input_mut().copy_from_slice(input);
+        self.program.run(&mut self.arena);
+        let logits = self.arena.output("logits").unwrap_or_default().to_vec();
         if output >= logits.len() {
             let text = format!("there is no output {output}: the network has {}", logits.len());
             return Err(mobilenet_net::Error::Config(text).into());

@@ -30,6 +30,9 @@ impl fmt::Display for Format {
     }
 }
 
+/// Bytes that tell a file's format, or what it is instead.
+pub(super) const HEAD: usize = 512;
+
 /// What users hand us by mistake, by leading bytes.
 const FOREIGN: &[(&[u8], &str)] = &[
     (b"II*\0", "a TIFF picture or a camera's raw photo"),
@@ -45,8 +48,13 @@ const FOREIGN: &[(&[u8], &str)] = &[
     (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a zip archive (or a PyTorch weights file)"),
     (b"\x1f\x8b", "a gzip file"),
-    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+    (b"\x1aE\xdf\xa3", VIDEO),
+    (b"FLV\x01", VIDEO),
+    (b"\0\0\x01\xba", VIDEO),
+    (b"\0\0\x01\xb3", VIDEO),
 ];
+
+const VIDEO: &str = "a video (cut it into photos first, as by ffmpeg -i FILE frame-%05d.png)";
 
 /// What follows `ftyp` at byte 4 of files of the MP4 family.
 const BRANDS: &[(&[u8], &str)] = &[
@@ -59,6 +67,8 @@ const BRANDS: &[(&[u8], &str)] = &[
 ];
 
 /// The format of `bytes`.
+///
+/// The first [`HEAD`] bytes tell as much as all.
 pub(super) fn detect(bytes: &[u8], name: &str) -> Result<Format, Error> {
     if bytes.is_empty() {
         return Err(Error::Empty { name: name.to_owned() });
@@ -92,12 +102,12 @@ fn foreign(bytes: &[u8]) -> &'static str {
     }
     if bytes.get(4..8) == Some(b"ftyp") {
         let brand = &bytes[8..];
-        return BRANDS.iter().find(|(magic, _)| brand.starts_with(magic)).map_or("a video", |(_, found)| found);
+        return BRANDS.iter().find(|(magic, _)| brand.starts_with(magic)).map_or(VIDEO, |(_, found)| found);
     }
     if bytes.starts_with(b"RIFF") {
-        return "a RIFF file (sound or video)";
+        return if bytes.get(8..11) == Some(b"AVI") { VIDEO } else { "a RIFF file (sound or video)" };
     }
-    let start = &bytes[..bytes.len().min(512)];
+    let start = &bytes[..bytes.len().min(HEAD)];
     if start.iter().any(|&b| b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r' | b'\x0c')) {
         return "no photo format that is known";
     }
