@@ -2,6 +2,7 @@
 
 pub mod allocations;
 pub mod photos;
+pub mod server;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
