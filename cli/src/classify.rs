@@ -12,7 +12,7 @@ use mobilenet::run::image::MAX_FILE_BYTES;
 use mobilenet::{Classifier, Image, Prediction};
 use serde::Serialize;
 
-use crate::args::{PrecisionArg, Resolution, SpecArgs};
+use crate::args::{PrecisionArg, Resolution, SpecArgs, weights_file};
 use crate::failure::Failure;
 use crate::print;
 
@@ -31,7 +31,7 @@ pub struct Classify {
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Weights: .safetensors, or PyTorch's .pth, under torchvision's or timm's names
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = weights_file())]
     weights: Option<PathBuf>,
     /// A registered name or a TOML table, where the weights do not tell
     #[arg(long, value_name = "NAME|TOML")]

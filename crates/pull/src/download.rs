@@ -185,12 +185,11 @@ impl Download<'_> {
     }
 
     fn broken(&self, error: &io::Error) -> String {
-        match error.kind() {
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => {
-                format!("no byte came for {} s", self.options.stall.as_secs_f64())
-            }
-            _ => format!("the connection broke ({error})"),
+        let library = error.get_ref().and_then(|error| error.downcast_ref::<ureq::Error>());
+        if error.kind() == ErrorKind::TimedOut || matches!(library, Some(ureq::Error::Timeout(_))) {
+            return format!("no byte came for {} s", self.options.stall.as_secs_f64());
         }
+        format!("the connection broke ({error})")
     }
 
     /// The hash that the file should have: the server's, else what its name says.

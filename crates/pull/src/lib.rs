@@ -3,10 +3,12 @@
 //! Nothing here touches the network but [`pull`].
 //!
 //! ```no_run
+//! use std::ops::ControlFlow;
 //! use mobilenet_pull::{Name, Options, Store, pull};
 //!
 //! let name: Name = "torchvision/mobilenet_v2".parse()?;
-//! let pulled = pull(&name, &Store::from_env()?, None, &Options::from_env()?, &mut |_| ())?;
+//! let mut watch = |_: mobilenet_pull::Progress| ControlFlow::Continue(());
+//! let pulled = pull(&name, &Store::from_env()?, None, &Options::from_env()?, &mut watch)?;
 //! println!("{} bytes at {}", pulled.card.bytes, pulled.path.display());
 //! # Ok::<(), mobilenet_pull::Error>(())
 //! ```

@@ -57,6 +57,7 @@ impl Part {
         }
         // Whoever held it a moment ago may have finished, and this may be the finished file under its old name.
         if target.exists() {
+            remove(&path)?;
             return Err(Error::Exists(target.to_owned()));
         }
         let note = read_note(&beside(target, ".part.json"));
@@ -216,5 +217,6 @@ mod tests {
         fs::write(&target, "whole").unwrap();
         assert!(matches!(Part::open(&target), Err(Error::Exists(_))));
         assert_eq!(fs::read(&target).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -9,7 +9,7 @@ use mobilenet_net::{Card, file};
 
 use crate::client::{Client, Lost, Range};
 use crate::config::{self, Config};
-use crate::digest::{self, Digits};
+use crate::digest;
 use crate::download::{Download, Fetched, Watch};
 use crate::error::Error;
 use crate::name::{Name, Place, Repository};
@@ -183,22 +183,20 @@ impl Puller<'_> {
     }
 }
 
-/// Hashes the file of `name` in the store anew.
+/// Hashes a fetched file anew.
 ///
 /// # Errors
-/// [`Error::Missing`] where it is not there, [`Error::Hash`] where it is not what was fetched, or not the published file.
-pub fn check(name: &Name, store: &Store) -> Result<Pulled, Error> {
-    let (path, card) = store.find(name)?.ok_or_else(|| Error::Missing { name: name.to_string() })?;
-    let (_, found) = digest::of(&path)?;
-    let published = name.places().iter().filter(|place| store.path(place) == path).find_map(store::known_digits);
-    let fetched = Digits::whole(&card.sha256);
-    if let Some(expected) = fetched.iter().chain(&published).find(|expected| !expected.fit(&found)) {
-        return Err(Error::Hash {
+/// [`Error::Hash`] where it is not what was fetched, or not the published file; a file that cannot be read.
+pub fn check(path: &Path, card: &Card) -> Result<(), Error> {
+    let (_, found) = digest::of(path)?;
+    let digits = [Some(&card.sha256), card.published_sha256.as_ref()];
+    match digits.into_iter().flatten().find(|digits| !found.starts_with(digits.as_str())) {
+        None => Ok(()),
+        Some(expected) => Err(Error::Hash {
             what: path.display().to_string(),
-            expected: expected.as_str().into(),
+            expected: expected.clone(),
             found,
             remedy: "remove it and fetch it anew",
-        });
+        }),
     }
-    Ok(Pulled { path, card, is_new: false })
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 use mobilenet_net::Card;
 
 use crate::digest::{self, Digits};
@@ -24,8 +25,14 @@ impl Store {
     /// [`Error::NoCache`] where the system knows no such folder.
     pub fn from_env() -> Result<Store, Error> {
         let given = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()).map(PathBuf::from);
-        let folder = given.or_else(|| Some(dirs::cache_dir()?.join("mobilenet").join("weights")));
-        folder.map(Store::new).ok_or(Error::NoCache)
+        let folder = match given {
+            Some(folder) => folder,
+            None => {
+                let strategy = choose_native_strategy().map_err(|_| Error::NoCache)?;
+                strategy.cache_dir().join("mobilenet").join("weights")
+            }
+        };
+        Ok(Store::new(folder))
     }
 
     /// A store in `folder`, which need not exist yet.
@@ -62,6 +69,17 @@ impl Store {
         Ok(None)
     }
 
+    /// All files with a card, by path.
+    ///
+    /// # Errors
+    /// A folder or a card that cannot be read.
+    pub fn files(&self) -> Result<Vec<(PathBuf, Card)>, Error> {
+        let mut found = Vec::new();
+        collect(&self.folder, DEPTH, &mut found)?;
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(found)
+    }
+
     /// The file of `name`.
     ///
     /// # Errors
@@ -70,6 +88,30 @@ impl Store {
         let found = self.find(name)?;
         found.map(|(path, _)| path).ok_or_else(|| Error::Missing { name: name.to_string() })
     }
+}
+
+/// Folders of a store within each other: its own, a repository's four and those of a path in it.
+const DEPTH: usize = 16;
+
+/// Adds the weights files with a card in `folder` and its folders.
+fn collect(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Card)>) -> Result<(), Error> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::read(folder))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::read(folder))?;
+        let (kind, path) = (entry.file_type().map_err(Error::read(folder))?, entry.path());
+        // Links are not followed: they may lead in circles.
+        if kind.is_dir() && depth > 0 {
+            collect(&path, depth - 1, found)?;
+        } else if kind.is_file()
+            && let Some(card) = Card::read(&path)?
+        {
+            found.push((path, card));
+        }
+    }
+    Ok(())
 }
 
 /// The digits of a file's hash that its name has.

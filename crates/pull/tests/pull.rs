@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mobilenet_net::Card;
+use mobilenet_net::arch::{self, Spec, WidthRule};
+use mobilenet_net::names::Names;
+use mobilenet_net::{Card, Origin, Padding, Params, init, weights as weights_file};
 use mobilenet_pull::{Error, Name, Options, Progress, Pulled, Store, check, pull};
 use mobilenet_testing::server::{Reply, Request, Server};
 use sha2::{Digest, Sha256};
@@ -476,33 +478,42 @@ fn a_folder_that_cannot_be_written_is_named() {
 #[test]
 fn a_check_finds_what_changed_on_the_disk() {
     let place = Place::new(weights(|request| Reply::file(request, &bytes(100), "v1")));
-    let name: Name = NAME.parse().unwrap();
-    assert!(matches!(check(&name, &place.store()), Err(Error::Missing { .. })));
-    let pulled = place.pull(NAME).unwrap();
-    assert_eq!(check(&name, &place.store()).unwrap().card, pulled.card);
+    let Pulled { path, card, .. } = place.pull(NAME).unwrap();
+    assert_eq!(place.store().files().unwrap(), [(path.clone(), card.clone())]);
+    check(&path, &card).unwrap();
     let mut damaged = bytes(100);
     damaged[50] ^= 1;
-    fs::write(&pulled.path, &damaged).unwrap();
-    let error = check(&name, &place.store()).unwrap_err();
+    fs::write(&path, &damaged).unwrap();
+    let error = check(&path, &card).unwrap_err();
     let Error::Hash { expected, found, .. } = error else { panic!("{error}") };
-    assert_eq!((expected, found), (pulled.card.sha256, sha256(&damaged)));
+    assert_eq!((expected, found), (card.sha256, sha256(&damaged)));
 }
 
-/// torchvision's own file: the digits in its name are the first of its SHA-256.
+/// A network's fresh weights as timm publishes them: its names, and nothing said of padding, epsilon or photos.
+fn timm_file(network: &str, width: f64) -> Vec<u8> {
+    let spec = Spec { width, width_rule: WidthRule::Timm, classes: 10, ..Spec::default() };
+    let table = arch::find(network).unwrap();
+    let graph = table.graph(&spec).unwrap();
+    let names = Names::new(Origin::Timm, &table, &graph).unwrap();
+    let tensors = init::random(&graph, 1).tensors.into_iter();
+    let tensors = tensors.map(|(name, tensor)| (names.get(&name).unwrap().to_owned(), tensor)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    weights_file::save(&path, &Params { tensors, metadata: Default::default() }).unwrap();
+    fs::read(path).unwrap()
+}
+
 #[test]
-fn torchvisions_file_is_what_its_name_says() {
-    let Some(data) = mobilenet_testing::data() else { return };
-    let file = fs::read(data.join("data/models/mobilenet_v2_1.0_224_torchvision.pth")).unwrap();
-    let place = Place::new(move |request| {
-        let reply = Reply::file(request, &file, "v1");
-        if request.number == 0 { reply.cut(5_000_000) } else { reply }
-    });
-    let pulled = place.pull("mobilenet_v2-b0353104.pth").unwrap();
-    assert_eq!(pulled.card.published_sha256.as_deref(), Some("b0353104"));
-    assert!(pulled.card.sha256.starts_with("b0353104"));
-    assert_eq!(place.ranges(), [None, Some("bytes=5000000-".into())]);
-    let loaded = mobilenet_net::load(&pulled.path, &Default::default()).unwrap();
-    // Not even the resizing is guessed: the card knows which of torchvision's recipes it is.
-    assert_eq!(loaded.recognised.guesses, [""; 0]);
-    assert!(Path::new(&pulled.path).ends_with("torchvision/mobilenet_v2-b0353104.pth"));
+fn what_a_pulled_file_does_not_say_is_not_guessed() {
+    let file = timm_file("mobilenet_v3_small", 0.75);
+    let place = Place::new(move |request| Reply::file(request, &file, "v1"));
+    let pulled = place.pull("timm/tf_mobilenetv3_small_075").unwrap();
+    let load = || mobilenet_net::load(&pulled.path, &Default::default()).unwrap().recognised;
+    let known = load();
+    assert_eq!(known.guesses, [""; 0]);
+    assert_eq!((known.spec.padding, known.spec.bn_epsilon, known.spec.width), (Padding::Same, 0.001, 0.75));
+    let entry = "timm/tf_mobilenetv3_small_075".parse::<Name>().unwrap().entry().unwrap();
+    assert_eq!(Some(known.preprocessing), entry.photos);
+    fs::remove_file(Card::path(&pulled.path)).unwrap();
+    assert!(!load().guesses.is_empty());
 }
