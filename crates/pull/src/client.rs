@@ -89,9 +89,14 @@ impl Client {
         Ok(Client { agent: config.into(), mirror })
     }
 
+    /// Where a question for `address` goes first: there, or to the mirror.
+    pub fn asked(&self, address: &str) -> String {
+        self.mirror.as_ref().map_or_else(|| address.to_owned(), |mirror| mirror.of(address))
+    }
+
     /// Asks for what lies at `address`.
     pub fn get(&self, address: &str, range: &Range) -> Result<Answer, Lost> {
-        let mut at = self.mirror.as_ref().map_or_else(|| address.to_owned(), |mirror| mirror.of(address));
+        let mut at = self.asked(address);
         let mut linked = Linked::default();
         for _ in 0..HOPS {
             let uri = mirror::check(&at, self.mirror.as_ref()).map_err(Lost::For)?;
@@ -119,7 +124,10 @@ impl Client {
                 request = request.header("If-Range", validator);
             }
         }
-        request.call().map_err(|error| lost(uri, error))
+        request.call().map_err(|error| match lost(uri, error) {
+            Lost::Offline(reason) if self.mirror.is_some() => Lost::Offline(format!("{uri}: {reason}")),
+            lost => lost,
+        })
     }
 }
 

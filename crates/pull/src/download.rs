@@ -52,11 +52,25 @@ impl Download<'_> {
     /// Fetches the file.
     pub fn run(mut self, watch: Watch) -> Result<Fetched, Error> {
         let mut part = Part::open(self.target)?;
+        match self.attempts(&mut part, watch) {
+            Ok(published) => self.checked(part, published),
+            Err(error) => {
+                // Nothing to go on with.
+                if part.len() == 0 {
+                    part.discard()?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks until all bytes are there; the hash that they should have, where it is known.
+    fn attempts(&mut self, part: &mut Part, watch: Watch) -> Result<Option<Digits>, Error> {
         let (mut tries, mut anew) = (0, false);
         loop {
             let before = part.len();
-            let reason = match self.attempt(&mut part, watch)? {
-                Attempt::Done(published) => return self.checked(part, published),
+            let reason = match self.attempt(part, watch)? {
+                Attempt::Done(published) => return Ok(published),
                 Attempt::Anew if anew => "the server's answers contradict each other".to_owned(),
                 Attempt::Anew => {
                     part.clear()?;
@@ -115,8 +129,8 @@ impl Download<'_> {
             status @ (408 | 425 | 429 | 500..=599) => {
                 return Ok(Attempt::Again(format!("the server answers HTTP {status}")));
             }
-            status @ (404 | 410) => return Err(Error::NotFound { address: self.address.into(), status }),
-            status => return Err(Error::Status { address: self.address.into(), status }),
+            status @ (404 | 410) => return Err(Error::NotFound { address: self.client.asked(self.address), status }),
+            status => return Err(Error::Status { address: self.client.asked(self.address), status }),
         };
         self.take(&mut answer, &note, part, watch)
     }

@@ -171,7 +171,7 @@ impl Puller<'_> {
         match answer.status {
             200 => {}
             404 | 410 => return Ok(None),
-            status => return Err(Error::Status { address, status }),
+            status => return Err(Error::Status { address: self.client.asked(&address), status }),
         }
         let mut json = Vec::new();
         let read = answer.body().take(config::MAX_BYTES + 1).read_to_end(&mut json);

@@ -292,6 +292,7 @@ fn a_wrong_size_is_refused_before_a_byte_is_taken() {
     assert!(matches!(error, Error::Size { expected: 6000, found: 5000, .. }), "{error}");
     let error = error.to_string();
     assert!(error.ends_with("the server sends 5000 bytes, and the file has 6000; nothing was kept"), "{error}");
+    assert!(place.files().is_empty());
 }
 
 #[test]
@@ -357,8 +358,8 @@ fn a_missing_file_is_named_and_the_other_usual_name_is_tried() {
 
     let place = Place::new(|_| Reply::status(404));
     let error = place.pull("hf:a/b").unwrap_err().to_string();
-    let address = "https://huggingface.co/a/b/resolve/main/model.safetensors";
-    assert_eq!(error, format!("{address}: the server has no such file (HTTP 404)"));
+    assert_eq!(error, format!("{}{WEIGHTS}: the server has no such file (HTTP 404)", place.server.address));
+    assert!(place.files().is_empty());
     let place = Place::new(|_| Reply::status(401));
     let error = place.pull("hf:a/b").unwrap_err().to_string();
     assert!(error.ends_with("which this command does not do; fetch the file by hand"), "{error}");
@@ -379,6 +380,8 @@ fn offline_the_error_says_what_to_fetch_and_where_to_put_it() {
     assert!(error.starts_with(&format!("{address}: no connection (")), "{error}");
     let end = format!("To fetch it by hand, open that address elsewhere and put the file at {}", path.display());
     assert!(error.ends_with(&end), "{error}");
+
+    assert!(place.files().is_empty());
 
     place.options.mirror = Some("http://no-such-host.invalid".into());
     let error = place.pull("torchvision/mobilenet_v2").unwrap_err();
