@@ -196,8 +196,8 @@ impl Classify {
     fn open(&self) -> Result<Classifier, Failure> {
         let Some(weights) = &self.weights else {
             return Err(Failure::bad(
-                "no weights: --weights FILE takes torchvision's and timm's MobileNets, .pth or .safetensors, for example \
-                 https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+                "no weights: --weights FILE takes torchvision's and timm's MobileNets, .pth or .safetensors; \
+                 `mobilenet pull torchvision/mobilenet_v2` fetches one, and --weights torchvision/mobilenet_v2 takes it",
             ));
         };
         let table = self.model.as_deref().map(mobilenet::arch::find).transpose()?;

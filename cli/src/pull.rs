@@ -209,7 +209,8 @@ fn tell(name: &Name, card: &Card, is_new: bool) {
     note!("{name}: {what}, {}, {}", HumanBytes(card.bytes), published(card));
     match &card.licence {
         Some(licence) => note!("licence: {licence}"),
-        None => note!("licence: not stated by the publisher"),
+        None if name.entry().is_some() => note!("licence: not stated by the publisher"),
+        None => note!("licence: see the page of the repository"),
     }
     if let Some(Reads::NotYet(what)) = name.entry().map(|entry| entry.reads) {
         note!("warning: no other command opens this file yet: {what}");

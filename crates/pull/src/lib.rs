@@ -29,5 +29,5 @@ pub use catalogue::{Entry, Reads, Source};
 pub use error::Error;
 pub use mobilenet_net::Card;
 pub use name::Name;
-pub use pulling::{Options, Progress, Pulled, check, pull};
+pub use pulling::{MIRROR, Options, Progress, Pulled, check, pull};
 pub use store::Store;

@@ -10,7 +10,7 @@ use crate::error::Error;
 ///
 /// | written | stands for |
 /// |---|---|
-/// | `torchvision/mobilenet_v2.IMAGENET1K_V1` | an entry of the [catalogue](crate::catalogue) |
+/// | `torchvision/mobilenet_v2.IMAGENET1K_V1` | an entry of the [catalogue] |
 /// | `timm/mobilenetv2_100`, `mobilenetv2_100` | the source's default weights of that network |
 /// | `mobilenet_v2-b0353104.pth` | the file that the source publishes under this name |
 /// | `hf:OWNER/NAME@REVISION:FILE` | a file of a repository at huggingface.co |

@@ -1,106 +1,17 @@
-//! Downloads from a server on this machine that cuts, delays and corrupts.
+//! From names to checked files, with a server on this machine that corrupts, redirects and is not there.
+
+mod common;
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use common::{CACHED, NAME, Place, WEIGHTS, bytes, sha256, weights};
 use mobilenet_net::arch::{self, Spec, WidthRule};
 use mobilenet_net::names::Names;
 use mobilenet_net::{Card, Origin, Padding, Params, init, weights as weights_file};
-use mobilenet_pull::{Error, Name, Options, Progress, Pulled, Store, check, pull};
-use mobilenet_testing::server::{Reply, Request, Server};
-use sha2::{Digest, Sha256};
-use tempfile::TempDir;
-
-/// Bytes that look like noise.
-fn bytes(count: usize) -> Vec<u8> {
-    (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A cache, and a server that stands in for all others.
-struct Place {
-    folder: TempDir,
-    server: Server,
-    options: Options,
-}
-
-impl Place {
-    fn new(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Place {
-        let server = Server::new(answer);
-        let options = Options {
-            mirror: Some(server.address.clone()),
-            stall: Duration::from_millis(300),
-            backoff: Duration::from_millis(1),
-            retries: 3,
-            ..Options::default()
-        };
-        Place { folder: tempfile::tempdir().unwrap(), server, options }
-    }
-
-    fn store(&self) -> Store {
-        Store::new(self.folder.path())
-    }
-
-    fn pull(&self, name: &str) -> Result<Pulled, Error> {
-        self.pull_watched(name, &mut |_| ControlFlow::Continue(()))
-    }
-
-    fn pull_watched(&self, name: &str, watch: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<Pulled, Error> {
-        pull(&name.parse::<Name>().unwrap(), &self.store(), None, &self.options, watch)
-    }
-
-    fn file(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
-    }
-
-    /// All files in the cache, sorted.
-    fn files(&self) -> Vec<String> {
-        let mut files = Vec::new();
-        let mut folders = vec![self.folder.path().to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    files.push(path.file_name().unwrap().to_string_lossy().into_owned());
-                }
-            }
-        }
-        files.sort();
-        files
-    }
-
-    /// First bytes that were asked for, in order.
-    fn ranges(&self) -> Vec<Option<String>> {
-        self.server.asked().iter().map(|request| request.headers.get("range").cloned()).collect()
-    }
-}
-
-/// Where a plain Hugging Face repository has its weights, in the mirror.
-const WEIGHTS: &str = "/huggingface.co/a/b/resolve/main/model.safetensors";
-
-/// Where they lie in the cache.
-const CACHED: &str = "hf/a/b/main/model.safetensors";
-
-/// The name of one file alone: no question for a configuration behind it would be the last one asked.
-const NAME: &str = "hf:a/b:model.safetensors";
-
-/// Answers for weights by `answer`; there is nothing else.
-fn weights(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> impl Fn(&Request) -> Reply + Send + Sync {
-    move |request| if request.path == WEIGHTS { answer(request) } else { Reply::status(404) }
-}
-
-/// Asserts that nothing but a part to go on with is left.
-fn assert_kept(place: &Place, kept: u64) {
-    assert_eq!(place.files(), ["model.safetensors.part", "model.safetensors.part.json"]);
-    assert_eq!(fs::metadata(place.file(&format!("{CACHED}.part"))).unwrap().len(), kept);
-}
+use mobilenet_pull::{Error, Name, Progress, Pulled, check, pull};
+use mobilenet_testing::server::Reply;
 
 #[test]
 fn a_file_is_fetched_once_with_its_card() {
@@ -138,121 +49,6 @@ fn a_file_is_fetched_once_with_its_card() {
     let again = place.pull("hf:a/b").unwrap();
     assert_eq!((again.is_new, &again.path, &again.card), (false, &pulled.path, &pulled.card));
     assert_eq!(place.server.asked().len(), asked);
-}
-
-#[test]
-fn a_cut_download_goes_on_where_it_broke_off() {
-    let file = bytes(200_000);
-    let sent = file.clone();
-    let place = Place::new(weights(move |request| {
-        let reply = Reply::file(request, &sent, "v1");
-        if request.number < 2 { reply.cut(70_000) } else { reply }
-    }));
-    let mut waits = Vec::new();
-    let pulled = place.pull_watched(NAME, &mut |progress| {
-        if let Progress::Waiting { reason, .. } = progress {
-            waits.push(reason.to_owned());
-        }
-        ControlFlow::Continue(())
-    });
-    assert_eq!(fs::read(pulled.unwrap().path).unwrap(), file);
-    let ranges = place.ranges();
-    assert_eq!(ranges[..3], [None, Some("bytes=70000-".into()), Some("bytes=140000-".into())]);
-    assert_eq!(place.server.asked()[1].headers["if-range"], "\"v1\"");
-    assert_eq!(waits.len(), 2, "{waits:?}");
-}
-
-#[test]
-fn a_server_that_always_cuts_is_given_up_and_the_next_run_goes_on() {
-    let file = bytes(50_000);
-    let sent = file.clone();
-    // Four attempts of 1000 bytes, then a good server.
-    let place = Place::new(weights(move |request| {
-        let reply = Reply::file(request, &sent, "v1");
-        if request.number < 4 { reply.cut(1000) } else { reply }
-    }));
-    let error = place.pull(NAME).unwrap_err().to_string();
-    let end = "; 4000 bytes are kept: the same command goes on from there";
-    assert!(error.starts_with("https://huggingface.co/a/b/resolve/main/model.safetensors: the connection"), "{error}");
-    assert!(error.ends_with(end), "{error}");
-    assert_kept(&place, 4000);
-    assert_eq!(fs::read(place.pull(NAME).unwrap().path).unwrap(), file);
-    assert_eq!(place.ranges()[4], Some("bytes=4000-".into()));
-    assert_eq!(place.files(), ["model.safetensors", "model.safetensors.card.json"]);
-}
-
-#[test]
-fn a_server_that_ignores_ranges_sends_all_anew() {
-    let file = bytes(90_000);
-    let sent = file.clone();
-    let place = Place::new(weights(move |request| {
-        let reply = Reply::whole(&sent).with("ETag", "\"v1\"");
-        if request.number == 0 { reply.cut(40_000) } else { reply }
-    }));
-    assert_eq!(fs::read(place.pull(NAME).unwrap().path).unwrap(), file);
-    assert_eq!(place.ranges()[..2], [None, Some("bytes=40000-".into())]);
-}
-
-#[test]
-fn a_file_that_changed_meanwhile_is_fetched_from_its_beginning() {
-    let (old, new) = (bytes(60_000), bytes(61_000)[1000..].to_vec());
-    let expected = new.clone();
-    let place = Place::new(weights(move |request| match request.number {
-        0 => Reply::file(request, &old, "v1").cut(30_000),
-        _ => Reply::file(request, &new, "v2"),
-    }));
-    assert_eq!(fs::read(place.pull(NAME).unwrap().path).unwrap(), expected);
-}
-
-#[test]
-fn a_server_that_changes_the_file_and_sends_a_part_of_it_is_not_believed() {
-    let (old, new) = (bytes(60_000), bytes(61_000)[1000..].to_vec());
-    let expected = new.clone();
-    // A part although the tag is another one, which no server may do.
-    let place = Place::new(weights(move |request| match request.number {
-        0 => Reply::file(request, &old, "v1").cut(30_000),
-        1 => Reply { status: 206, ..Reply::whole(&new[30_000..]) }
-            .with("Content-Range", "bytes 30000-59999/60000")
-            .with("ETag", "\"v2\""),
-        _ => Reply::file(request, &new, "v2"),
-    }));
-    assert_eq!(fs::read(place.pull(NAME).unwrap().path).unwrap(), expected);
-    assert_eq!(place.ranges()[..3], [None, Some("bytes=30000-".into()), None]);
-}
-
-#[test]
-fn without_a_tag_or_a_hash_nothing_is_gone_on_with() {
-    let file = bytes(60_000);
-    let sent = file.clone();
-    let place = Place::new(weights(move |request| {
-        let reply = Reply::whole(&sent);
-        if request.number == 0 { reply.cut(30_000) } else { reply }
-    }));
-    assert_eq!(fs::read(place.pull(NAME).unwrap().path).unwrap(), file);
-    assert_eq!(place.ranges()[..2], [None, None]);
-}
-
-#[test]
-fn a_part_larger_than_the_file_is_dropped() {
-    let file = bytes(10_000);
-    let sent = file.clone();
-    let place = Place::new(weights(move |request| Reply::file(request, &sent, "v1")));
-    let part = place.file(&format!("{CACHED}.part"));
-    fs::create_dir_all(part.parent().unwrap()).unwrap();
-    let address = "https://huggingface.co/a/b/resolve/main/model.safetensors";
-    let note = format!(r#"{{"address": "{address}", "total": null, "validator": "\"v1\"", "sha256": null}}"#);
-    for count in [10_001, 20_000] {
-        fs::write(&part, bytes(count)).unwrap();
-        fs::write(place.file(&format!("{CACHED}.part.json")), &note).unwrap();
-        let pulled = place.pull(NAME).unwrap();
-        assert_eq!(fs::read(&pulled.path).unwrap(), file);
-        fs::remove_file(pulled.path).unwrap();
-    }
-    // A part of exactly the file's size is whole: the server has nothing to add.
-    fs::write(&part, &file).unwrap();
-    fs::write(place.file(&format!("{CACHED}.part.json")), &note).unwrap();
-    assert_eq!(fs::read(place.pull(NAME).unwrap().path).unwrap(), file);
-    assert_eq!(place.ranges().iter().flatten().last().unwrap(), "bytes=10000-");
 }
 
 #[test]
@@ -306,47 +102,6 @@ fn more_bytes_than_there_should_be_are_refused() {
 }
 
 #[test]
-fn a_stalled_server_is_left_and_the_next_run_goes_on() {
-    let file = bytes(40_000);
-    let sent = file.clone();
-    let mut place = Place::new(weights(move |request| {
-        let reply = Reply::file(request, &sent, "v1");
-        if request.number < 2 { Reply { stalls: true, ..reply.cut(10_000) } } else { reply }
-    }));
-    place.options.retries = 1;
-    let start = Instant::now();
-    let error = place.pull(NAME).unwrap_err().to_string();
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    let end = "no byte came for 0.3 s; 20000 bytes are kept: the same command goes on from there";
-    assert!(error.ends_with(end), "{error}");
-    assert_kept(&place, 20_000);
-    assert_eq!(fs::read(place.pull(NAME).unwrap().path).unwrap(), file);
-}
-
-#[test]
-fn a_server_that_never_answers_is_left() {
-    let mut place = Place::new(|_| {
-        std::thread::sleep(Duration::from_secs(5));
-        Reply::status(200)
-    });
-    place.options.retries = 0;
-    let start = Instant::now();
-    let error = place.pull(NAME).unwrap_err();
-    assert!(matches!(error, Error::Interrupted { kept: 0, .. }), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
-}
-
-#[test]
-fn an_overloaded_server_is_asked_again() {
-    let place = Place::new(weights(|request| match request.number {
-        0 => Reply::status(503),
-        1 => Reply::status(429),
-        _ => Reply::file(request, &bytes(100), "v1"),
-    }));
-    assert_eq!(place.pull(NAME).unwrap().card.bytes, 100);
-}
-
-#[test]
 fn a_missing_file_is_named_and_the_other_usual_name_is_tried() {
     let place = Place::new(|request| {
         let is_old = request.path == "/huggingface.co/a/b/resolve/main/pytorch_model.bin";
@@ -374,7 +129,7 @@ fn offline_the_error_says_what_to_fetch_and_where_to_put_it() {
     drop(listener);
     let start = Instant::now();
     let error = place.pull("torchvision/mobilenet_v2").unwrap_err().to_string();
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(10));
     let address = "https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth";
     let path = place.file("torchvision/mobilenet_v2-7ebf99e0.pth");
     assert!(error.starts_with(&format!("{address}: no connection (")), "{error}");
@@ -418,38 +173,6 @@ fn large_files_are_refused_unless_allowed() {
     assert!(matches!(error, Error::TooLarge { bytes: None, .. }), "{error}");
     place.options.limit = 5000;
     assert_eq!(place.pull(NAME).unwrap().card.bytes, 5000);
-}
-
-#[test]
-fn a_stopped_download_goes_on() {
-    let place = Place::new(weights(|request| Reply::file(request, &bytes(500_000), "v1")));
-    let mut at = 0;
-    let error = place.pull_watched(NAME, &mut |progress| {
-        if let Progress::Bytes { done, .. } = progress {
-            at = done;
-        }
-        if at > 100_000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    assert!(matches!(error, Err(Error::Stopped(_))));
-    assert_kept(&place, at);
-    assert_eq!(fs::read(place.pull(NAME).unwrap().path).unwrap(), bytes(500_000));
-    assert_eq!(place.ranges()[1], Some(format!("bytes={at}-")));
-}
-
-#[test]
-fn two_pulls_of_one_file_do_not_disturb_each_other() {
-    let place = Place::new(weights(|request| Reply::file(request, &bytes(200_000), "v1")));
-    let mut other = None;
-    let pulled = place.pull_watched(NAME, &mut |_| {
-        // In the middle of the first one.
-        other.get_or_insert_with(|| place.pull(NAME).unwrap_err().to_string());
-        ControlFlow::Continue(())
-    });
-    let path = place.file(CACHED);
-    let text = format!("{}: another process is fetching this file; wait for it", path.display());
-    assert_eq!(other, Some(text));
-    assert_eq!(fs::read(pulled.unwrap().path).unwrap(), bytes(200_000));
-    assert!(!place.pull(NAME).unwrap().is_new);
 }
 
 #[test]
