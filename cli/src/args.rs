@@ -2,15 +2,18 @@
 
 mod photo;
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use mobilenet::arch::{self, Spec, Table, WidthRule};
 use mobilenet::kernels::cpu;
 use mobilenet::net::graph::{Activation, Padding};
 use mobilenet::net::{Loaded, Overrides, Recognised};
+use mobilenet::pull::{self, Name, Store};
 use mobilenet::run::{MemoryUse, Precision};
 use mobilenet::{Graph, Isa, Params, Pool, init};
 
@@ -82,16 +85,16 @@ impl SpecArgs {
         }
     }
 
-    /// The network that `model` names, a registered name, a TOML table or a weights file, with the weights of `weights`
-    /// where given, and fresh ones where there are none at all.
+    /// The network that `model` names, a registered name, a TOML table, a weights file or what such a file is called by
+    /// `mobilenet pull`, with the weights of `weights` where given, and fresh ones where there are none at all.
     pub fn open(&self, model: Option<&str>, weights: Option<&Path>) -> Result<Network, Failure> {
-        let is_file = |name: &&str| !name.ends_with(".toml") && Path::new(name).is_file();
-        let (model, weights) = match (model.filter(is_file), weights) {
+        let file = model.map(weights_of).transpose()?.flatten();
+        let (model, weights) = match (&file, weights) {
             (Some(_), Some(weights)) => {
                 let weights = weights.display();
                 return Err(Failure::bad(format!("two weights files: give a network's name with --weights {weights}")));
             }
-            (Some(file), None) => (None, Some(Path::new(file))),
+            (Some(file), None) => (None, Some(file.as_path())),
             (None, weights) => (model, weights),
         };
         let table = model.map(arch::find).transpose()?;
@@ -108,6 +111,35 @@ impl SpecArgs {
         let spec = self.over(Spec::default());
         let graph = table.graph(&spec)?;
         Ok(Network { table, spec, graph, file: None, params: None, size: Resolution { h: 224, w: 224 } })
+    }
+}
+
+/// The weights file that a network's argument names, as a file or as a published one. Networks' names come first.
+fn weights_of(model: &str) -> Result<Option<PathBuf>, Failure> {
+    if model.ends_with(".toml") {
+        return Ok(None);
+    }
+    if Path::new(model).is_file() {
+        return Ok(Some(model.into()));
+    }
+    if arch::models().iter().any(|known| known.name == model) { Ok(None) } else { Ok(pulled(model)?) }
+}
+
+/// Reads a weights file's argument, for clap: a path, or the name of a file that `mobilenet pull` has fetched.
+pub fn weights_file() -> impl TypedValueParser<Value = PathBuf> {
+    fn path(given: OsString) -> Result<PathBuf, pull::Error> {
+        let name = Some(&*given).filter(|path| !Path::new(path).exists()).and_then(OsStr::to_str);
+        Ok(name.map(pulled).transpose()?.flatten().unwrap_or_else(|| given.into()))
+    }
+    OsStringValueParser::new().try_map(path)
+}
+
+/// The fetched file of this name; `None` where it is no name of a published file.
+fn pulled(name: &str) -> Result<Option<PathBuf>, pull::Error> {
+    match name.parse::<Name>() {
+        Ok(name) => Store::from_env()?.get(&name).map(Some),
+        Err(error) if ["hf:", "torchvision/", "timm/"].iter().any(|start| name.starts_with(start)) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 

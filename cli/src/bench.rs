@@ -12,7 +12,7 @@ use mobilenet::train::{self, TrainOptions};
 use mobilenet::{Arena, Isa, Pool, Program};
 use serde::Serialize;
 
-use crate::args::{MAX_BATCH, MemoryArg, Network, PrecisionArg, Resolution, RunArgs, SpecArgs, seconds};
+use crate::args::{MAX_BATCH, MemoryArg, Network, PrecisionArg, Resolution, RunArgs, SpecArgs, seconds, weights_file};
 use crate::failure::Failure;
 use crate::print;
 
@@ -28,7 +28,7 @@ pub struct Bench {
     /// A registered name (see `mobilenet models`), a TOML table or a weights file
     model: Option<String>,
     /// Weights to run with; fresh ones where left out
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = weights_file())]
     weights: Option<PathBuf>,
     /// Input size: a number, or HEIGHTxWIDTH [default: the weights' own, 224 without]
     #[arg(long)]

@@ -16,7 +16,7 @@ use mobilenet::run::ClassifierOptions;
 use mobilenet::run::sheet::{Layout, Pages, Thumbnail};
 use mobilenet::{Classifier, Image, Prediction};
 
-use crate::args::{PhotoArgs, PrecisionArg, SpecArgs};
+use crate::args::{PhotoArgs, PrecisionArg, SpecArgs, weights_file};
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -46,7 +46,7 @@ pub struct Classify {
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Weights: .safetensors, or PyTorch's .pth, under torchvision's or timm's names
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = weights_file())]
     weights: Option<PathBuf>,
     /// A registered name or a TOML table, where the weights do not tell
     #[arg(long, value_name = "NAME|TOML")]
@@ -187,8 +187,8 @@ impl Classify {
     fn open(&self) -> Result<Classifier, Failure> {
         let Some(weights) = &self.weights else {
             return Err(Failure::bad(
-                "no weights: --weights FILE takes torchvision's and timm's MobileNets, .pth or .safetensors, for example \
-                 https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+                "no weights: --weights FILE takes torchvision's and timm's MobileNets, .pth or .safetensors; \
+                 `mobilenet pull torchvision/mobilenet_v2` fetches one, and --weights torchvision/mobilenet_v2 takes it",
             ));
         };
         let table = self.model.as_deref().map(mobilenet::arch::find).transpose()?;

@@ -8,7 +8,7 @@ use mobilenet::net::{DType, Origin, file};
 use mobilenet::run::convert::{Conversion, convert};
 use serde::Serialize;
 
-use crate::args::{PhotoArgs, PrecisionArg, SpecArgs};
+use crate::args::{PhotoArgs, PrecisionArg, SpecArgs, weights_file};
 use crate::failure::Failure;
 use crate::{inputs, print};
 
@@ -26,7 +26,7 @@ Examples:
 )]
 pub struct Convert {
     /// Weights in any format that is read
-    #[arg(value_hint = clap::ValueHint::FilePath)]
+    #[arg(value_hint = clap::ValueHint::FilePath, value_parser = weights_file())]
     input: PathBuf,
     /// The new file: .safetensors
     #[arg(value_hint = clap::ValueHint::FilePath)]

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use mobilenet::run::{ClassifierOptions, Embedder, Embeddings, Features};
 use serde::Serialize;
 
-use crate::args::{PhotoArgs, PrecisionArg, SpecArgs};
+use crate::args::{PhotoArgs, PrecisionArg, SpecArgs, weights_file};
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -41,7 +41,7 @@ pub struct Embed {
 #[derive(Args)]
 pub struct EmbedArgs {
     /// Weights in any format that is read
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = weights_file())]
     weights: Option<PathBuf>,
     /// A registered name or a TOML table, where the weights do not tell
     #[arg(long, value_name = "NAME|TOML")]

@@ -10,7 +10,7 @@ use mobilenet::run::program::Options;
 use mobilenet::train::{Evaluation, evaluate};
 use serde::Serialize;
 
-use crate::args::{MAX_BATCH, PrecisionArg, RunArgs, SpecArgs};
+use crate::args::{MAX_BATCH, PrecisionArg, RunArgs, SpecArgs, weights_file};
 use crate::failure::Failure;
 use crate::print;
 
@@ -26,6 +26,7 @@ Examples:
 )]
 pub struct Eval {
     /// Weights
+    #[arg(value_parser = weights_file())]
     weights: PathBuf,
     /// Labelled photos: a folder per class, train/ and val/ with such folders, or a CSV beside its archive
     data: PathBuf,

@@ -12,7 +12,7 @@ use mobilenet::train::explain::Explainer;
 use mobilenet::{Classifier, Image, Prediction};
 use serde::Serialize;
 
-use crate::args::{PhotoArgs, RunArgs, SpecArgs};
+use crate::args::{PhotoArgs, RunArgs, SpecArgs, weights_file};
 use crate::failure::Failure;
 use crate::print;
 
@@ -30,7 +30,7 @@ pub struct Explain {
     /// A photo
     photo: PathBuf,
     /// Weights in any format that is read
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = weights_file())]
     weights: PathBuf,
     /// Where the picture goes: .png, .jpg or .webp
     #[arg(long, short, value_name = "PICTURE")]

@@ -14,7 +14,7 @@ use mobilenet::run::{MemoryUse, Precision};
 use mobilenet::{Pool, Program, init};
 use serde::Serialize;
 
-use crate::args::{PrecisionArg, Resolution, RunArgs, SpecArgs};
+use crate::args::{PrecisionArg, Resolution, RunArgs, SpecArgs, weights_file};
 use crate::failure::Failure;
 use crate::print;
 use crate::text::{millions, thousands};
@@ -32,7 +32,7 @@ Examples:
 )]
 pub struct Info {
     /// A weights file
-    #[arg(value_hint = clap::ValueHint::FilePath)]
+    #[arg(value_hint = clap::ValueHint::FilePath, value_parser = weights_file())]
     file: PathBuf,
     /// Costs at this size of the input [default: the file's own]
     #[arg(long, value_name = "SIZE")]

@@ -24,6 +24,7 @@ mod inputs;
 mod models;
 mod print;
 mod profile;
+mod pull;
 mod run;
 mod similar;
 mod summary;
@@ -62,6 +63,7 @@ enum Command {
     Run(run::Run),
     Summary(summary::Summary),
     Models(models::Models),
+    Pull(pull::Pull),
     Bench(bench::Bench),
     Profile(profile::Profile),
     Completions(completions::Completions),
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Command::Run(command) => command.run(),
         Command::Summary(command) => command.run(),
         Command::Models(command) => command.run(),
+        Command::Pull(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Profile(command) => command.run(),
         Command::Completions(command) => command.run(),

@@ -73,7 +73,7 @@ fn table(entries: &[Entry]) -> Grid<4> {
 }
 
 /// Whether `name` contains `pattern` or, where that has wildcards, is what it describes.
-fn is_match(pattern: &str, name: &str) -> bool {
+pub fn is_match(pattern: &str, name: &str) -> bool {
     if pattern.contains(['*', '?']) { describes(pattern.as_bytes(), name.as_bytes()) } else { name.contains(pattern) }
 }
 

@@ -10,7 +10,7 @@ use mobilenet::train::{self, TrainOptions};
 use mobilenet::{Isa, Program};
 use serde::Serialize;
 
-use crate::args::{MAX_BATCH, MemoryArg, PrecisionArg, Resolution, RunArgs, SpecArgs, seconds};
+use crate::args::{MAX_BATCH, MemoryArg, PrecisionArg, Resolution, RunArgs, SpecArgs, seconds, weights_file};
 use crate::failure::Failure;
 use crate::print;
 use crate::text::{Grid, Side, bar};
@@ -30,7 +30,7 @@ pub struct Profile {
     #[arg(value_hint = clap::ValueHint::FilePath)]
     model: Option<String>,
     /// Weights to run with; fresh ones where left out
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, value_parser = weights_file())]
     weights: Option<PathBuf>,
     /// Size of the input: one number for a square, or HEIGHTxWIDTH [default: the weights' own, 224 without]
     #[arg(long, value_name = "SIZE")]

@@ -7,7 +7,7 @@ use mobilenet::net::{DType, file, weights};
 use mobilenet::run::program::Options;
 use mobilenet::{Params, Program, Tensor};
 
-use crate::args::{RunArgs, SpecArgs};
+use crate::args::{RunArgs, SpecArgs, weights_file};
 use crate::failure::Failure;
 use crate::inputs;
 
@@ -21,7 +21,7 @@ Example:
   mobilenet run --weights mobilenet_v2.pth --input photos.safetensors --input-name x --output out.safetensors")]
 pub struct Run {
     /// Weights
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = weights_file())]
     weights: PathBuf,
     /// A registered name or a TOML table, where the weights do not tell
     #[arg(long, value_name = "NAME|TOML")]

@@ -16,7 +16,7 @@ use mobilenet::train::recipe::BnStatistics;
 use mobilenet::train::trainer::{Ended, MODEL, Machine, Start, Trainer};
 use mobilenet::train::{Recipe, RunFolder};
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, weights_file};
 use crate::failure::Failure;
 use crate::print;
 use settings::Settings;
@@ -75,10 +75,10 @@ pub struct Train {
         help = help("Height and width of the photos in training", "resolution"))]
     resolution: Option<String>,
     /// Begin with these weights; the classifier's only where the classes are as many
-    #[arg(long, value_name = "FILE", help_heading = HEADINGS[1])]
+    #[arg(long, value_name = "FILE", help_heading = HEADINGS[1], value_parser = weights_file())]
     from: Option<PathBuf>,
     /// A network of the same classes to learn from
-    #[arg(long, value_name = "FILE", help_heading = HEADINGS[1])]
+    #[arg(long, value_name = "FILE", help_heading = HEADINGS[1], value_parser = weights_file())]
     teacher: Option<PathBuf>,
     #[arg(long, value_name = "N", help_heading = HEADINGS[2], help = help("Photos that are worked on together", "batch"))]
     batch: Option<String>,

@@ -8,7 +8,7 @@ use mobilenet::run::compare::{Compared, Comparison, Pairing};
 use mobilenet::run::golden::{self, TOLERANCE, Verdict};
 use serde::Serialize;
 
-use crate::args::{PhotoArgs, SpecArgs};
+use crate::args::{PhotoArgs, SpecArgs, weights_file};
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -29,7 +29,7 @@ Examples:
 )]
 pub struct Verify {
     /// A weights file; or two, and photos or folders of photos
-    #[arg(required = true, num_args = 1.., value_name = "FILE|PHOTOS")]
+    #[arg(required = true, num_args = 1.., value_name = "FILE|PHOTOS", value_parser = weights_file())]
     paths: Vec<PathBuf>,
     /// Print one JSON object
     #[arg(long)]

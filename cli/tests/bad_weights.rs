@@ -176,8 +176,8 @@ fn missing_and_double_weights_are_refused() {
     let folder = folder();
     folder.refused(
         "classify photo.bmp",
-        "no weights: --weights FILE takes torchvision's and timm's MobileNets, .pth or .safetensors, for example \
-         https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+        "no weights: --weights FILE takes torchvision's and timm's MobileNets, .pth or .safetensors; \
+         `mobilenet pull torchvision/mobilenet_v2` fetches one, and --weights torchvision/mobilenet_v2 takes it",
     );
     folder.refused("bench", "no network: give a name, see `mobilenet models`, or --weights");
     folder.refused(

@@ -36,6 +36,8 @@
 pub use mobilenet_data as data;
 pub use mobilenet_kernels as kernels;
 pub use mobilenet_net as net;
+#[cfg(feature = "pull")]
+pub use mobilenet_pull as pull;
 pub use mobilenet_run as run;
 pub use mobilenet_train as train;
 
@@ -48,6 +50,8 @@ pub use mobilenet_run::{Arena, Classifier, ClassifierOptions, Error, Image, Labe
 mod pages {
     #[doc = include_str!("../../README.md")]
     struct Readme;
+    #[doc = include_str!("../../docs/pull.md")]
+    struct Pull;
     #[doc = include_str!("../../docs/tables.md")]
     struct Tables;
     #[doc = include_str!("../../docs/training.md")]

@@ -2,6 +2,7 @@
 
 mod activation;
 pub mod arch;
+pub mod card;
 pub mod count;
 pub mod error;
 pub mod file;
@@ -17,6 +18,7 @@ pub mod recognise;
 pub mod tensor;
 pub mod weights;
 
+pub use card::Card;
 pub use error::Error;
 pub use golden::Golden;
 pub use graph::{Activation, Graph, NodeId, Op, Padding, Shape, Shapes, Window};

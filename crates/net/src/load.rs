@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::card;
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::names::Names;
@@ -21,7 +22,8 @@ pub struct Loaded {
     pub params: Params,
 }
 
-/// Opens a weights file, recognises its network and checks every parameter.
+/// Opens a weights file, recognises its network and checks every parameter. A [`Card`](crate::Card) beside the file says
+/// what its metadata does not.
 ///
 /// To change the network before (dilation, strides for small photos), go step by step: [`weights::open`],
 /// [`recognise`], [`Table::graph`](crate::arch::Table::graph), [`check`].
@@ -37,8 +39,10 @@ pub struct Loaded {
 /// ```
 pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded, Error> {
     let path = path.as_ref();
-    let params = weights::open(path)?;
-    let recognised = recognise(path, &params, overrides)?;
+    let mut params = weights::open(path)?;
+    let unused = card::complete(path, &mut params.metadata)?;
+    let mut recognised = recognise(path, &params, overrides)?;
+    recognised.guesses.extend(unused);
     let graph = recognised.table.graph(&recognised.spec)?;
     let params = check(path, params, &recognised, &graph)?;
     Ok(Loaded { recognised, graph, params })

@@ -1,7 +1,9 @@
-//! What the tests of several crates share: where the test data lie, photos to train on, and how far two results are apart.
+//! What the tests of several crates share: where the test data lie, photos to train on, a file server, and how far two
+//! results are apart.
 
 pub mod allocations;
 pub mod photos;
+pub mod server;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
