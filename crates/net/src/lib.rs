@@ -8,6 +8,7 @@ pub mod file;
 pub mod fold;
 pub mod graph;
 pub mod init;
+mod layout;
 pub mod load;
 pub mod names;
 pub mod preprocessing;

@@ -8,15 +8,21 @@ use mobilenet_net::recognise::recognise;
 use mobilenet_net::{Error, Origin, Overrides, Padding, Params, Recognised, Tensor, load, weights};
 use mobilenet_testing::data;
 
-/// Parameters of zeros in the shapes of a network, under an origin's names.
+/// Parameters of zeros of a network, under an origin's names and in its order of axes.
 fn zeros(origin: Origin, model: &str, spec: &Spec) -> Params {
     let table = arch::find(model).unwrap();
     let graph = table.graph(spec).unwrap();
     let names = Names::new(origin, &table, &graph).unwrap();
     let mut params = Params::default();
     for p in graph.parameters() {
-        let zeros = Tensor::from_f32(&p.shape, vec![0.0; p.shape.iter().product()]);
-        params.tensors.insert(names.get(&p.name).unwrap().into(), zeros);
+        let name = names.get(&p.name).unwrap();
+        let shape = match p.shape[..] {
+            [c, 1, h, w] if name.ends_with("/depthwise_kernel") => vec![h, w, c, 1],
+            [o, i, h, w] if name.ends_with("/kernel") => vec![h, w, i, o],
+            [o, i] if name.ends_with("/kernel") => vec![i, o],
+            _ => p.shape.clone(),
+        };
+        params.tensors.insert(name.into(), Tensor::from_f32(&shape, vec![0.0; p.shape.iter().product()]));
     }
     params
 }
@@ -96,6 +102,7 @@ fn every_family_width_and_rule_is_recognised() {
                 let rules = match origin {
                     Origin::Torchvision => vec![WidthRule::Torchvision],
                     Origin::Timm => vec![WidthRule::Timm],
+                    Origin::Keras => vec![WidthRule::Keras],
                     Origin::Ours => WidthRule::ALL.to_vec(),
                 };
                 for width_rule in rules {
@@ -181,7 +188,7 @@ fn nonsense_in_metadata_is_refused_unless_overridden() {
         ("width", "NaN", "a number above 0, at most 16"),
         ("width", "-1", "a number above 0, at most 16"),
         ("width", "1e308", "a number above 0, at most 16"),
-        ("width_rule", "keras", "tensorflow, timm or torchvision"),
+        ("width_rule", "slim", "tensorflow, timm, torchvision or keras"),
         ("padding", "VALID", "symmetric or same"),
         ("bn_epsilon", "inf", "a number above 0, at most 1"),
         ("resolution", "99999999999999999999", "1 to 8192 pixels"),
@@ -258,7 +265,7 @@ fn other_networks_are_refused() {
         Params { tensors: names.iter().map(one).collect(), ..Params::default() }
     };
     let error = |params: &Params| found(params, &Overrides::default()).unwrap_err().to_string();
-    let unknown = "w.safetensors: its tensors are not named as torchvision, timm or this project name those of a \
+    let unknown = "w.safetensors: its tensors are not named as torchvision, timm, Keras or this project name those of a \
                    MobileNet classifier";
     assert_eq!(error(&of(&[])), format!("{unknown} (there are none)"));
     assert_eq!(error(&of(&["conv1.weight", "bn1.weight"])), format!("{unknown} (bn1.weight, conv1.weight, …)"));
