@@ -260,7 +260,12 @@ mod tests {
             (Origin::Keras, "mobilenet_v2", "stem.norm.weight", "bn_Conv1/gamma"),
             (Origin::Keras, "mobilenet_v2", "block1.project.norm.bias", "expanded_conv_project_BN/beta"),
             (Origin::Keras, "mobilenet_v2", "block17.depthwise.conv.weight", "block_16_depthwise/depthwise_kernel"),
-            (Origin::Keras, "mobilenet_v3_small", "block1.excite.reduce.bias", "expanded_conv_squeeze_excite_conv/bias"),
+            (
+                Origin::Keras,
+                "mobilenet_v3_small",
+                "block1.excite.reduce.bias",
+                "expanded_conv_squeeze_excite_conv/bias",
+            ),
             (Origin::Keras, "mobilenet_v3_small", "block11.project.conv.weight", "expanded_conv_10_project/kernel"),
             (Origin::Ours, "mobilenet_v1", "classifier.bias", "classifier.bias"),
         ];

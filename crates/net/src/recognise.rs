@@ -436,7 +436,10 @@ fn keras_input(
     let resize = if imagenet { Resize::ShortSide(h.saturating_mul(8) / 7) } else { Resize::Squash };
     guesses.push(match resize {
         Resize::ShortSide(pixels) => format!("resize: {pixels} (the file does not say; --resize squash otherwise)"),
-        _ => format!("resize: squash, as Keras's loaders do (--resize {} for the middle)", h.max(w).saturating_mul(8) / 7),
+        _ => format!(
+            "resize: squash, as Keras's loaders do (--resize {} for the middle)",
+            h.max(w).saturating_mul(8) / 7
+        ),
     });
     if family == Family::V1 && [h, w].iter().any(|pixels| pixels % V1_STEPS != 0) {
         guesses.push(format!("padding: same (at {h}×{w} Keras's V1 pads otherwise; not at multiples of {V1_STEPS})"));
@@ -453,10 +456,11 @@ fn check_keras_head(path: &Path, params: &Params, table: &Table, spec: &Spec) ->
     if names.get("classifier.weight").is_some_and(|name| params.tensors.contains_key(name)) {
         return Ok(());
     }
-    let dense = params.tensors.iter().filter_map(|(name, tensor)| match (name.strip_suffix("/kernel"), tensor.shape()) {
-        (Some(layer), [from, to]) => Some(format!("{layer} ({from} to {to})")),
-        _ => None,
-    });
+    let dense =
+        params.tensors.iter().filter_map(|(name, tensor)| match (name.strip_suffix("/kernel"), tensor.shape()) {
+            (Some(layer), [from, to]) => Some(format!("{layer} ({from} to {to})")),
+            _ => None,
+        });
     let dense: Vec<_> = dense.take(8).collect();
     let has = match dense.len() {
         0 => "it has features only, without a classifier (include_top=False)".to_owned(),

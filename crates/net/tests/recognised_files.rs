@@ -281,3 +281,34 @@ fn other_networks_are_refused() {
          closest by torchvision's names"
     );
 }
+
+#[test]
+fn keras_models_without_their_networks_classifier_say_what_they_have() {
+    let spec = Spec { width: 0.5, width_rule: WidthRule::Keras, ..Spec::default() };
+    let mut params = zeros(Origin::Keras, "mobilenet_v2", &spec);
+    params.tensors.retain(|name, _| !name.starts_with("predictions/"));
+    let error = |params: &Params| found(params, &Overrides::default()).unwrap_err().to_string();
+    assert_eq!(
+        error(&params),
+        "w.safetensors: is a mobilenet_v2 by Keras's names, but it has features only, without a classifier \
+         (include_top=False); only classifiers are read"
+    );
+    for (layer, from, to) in [("dense", 1280, 100), ("dense_1", 100, 5)] {
+        params.tensors.insert(format!("{layer}/kernel"), Tensor::from_f32(&[from, to], vec![0.0; from * to]));
+    }
+    assert_eq!(
+        error(&params),
+        "w.safetensors: is a mobilenet_v2 by Keras's names, but behind the features it has fully connected layers of its \
+         own: dense (1280 to 100), dense_1 (100 to 5); only classifiers are read"
+    );
+}
+
+#[test]
+fn a_misshapen_tensor_of_keras_is_told_in_keras_order() {
+    let mut params = zeros(Origin::Keras, "mobilenet_v1", &Spec { width: 0.25, ..Spec::default() });
+    params.tensors.insert("conv1/kernel".into(), Tensor::from_f32(&[5, 5, 3, 8], vec![0.0; 600]));
+    assert_eq!(
+        checked(params, &Overrides::default()).unwrap_err().to_string(),
+        "w.safetensors: tensor conv1/kernel has shape [5, 5, 3, 8]; mobilenet_v1 (width 0.25) needs [3, 3, 3, 8]"
+    );
+}

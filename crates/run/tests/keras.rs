@@ -1,5 +1,6 @@
 //! Keras's files: what Keras computed with them, and a V1 of Keras on photos. scripts/keras-goldens writes the files.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,17 +24,19 @@ struct Golden {
     logits: Vec<f32>,
 }
 
+impl Golden {
+    /// From a tensor called `logits/SIZE/FILE`.
+    fn of(tensors: &BTreeMap<String, Tensor>, name: &str) -> Option<Golden> {
+        let (size, file) = name.strip_prefix("logits/")?.split_once('/')?;
+        let input = tensors[&format!("input/{size}")].clone();
+        Some(Golden { file: file.to_owned(), input, logits: tensors[name].clone().into_f32() })
+    }
+}
+
 /// The results in a folder.
 fn goldens(folder: &Path) -> Vec<Golden> {
-    let mut tensors = weights::open_where(folder.join("goldens.safetensors"), |_| true).unwrap().tensors;
-    let files: Vec<String> =
-        tensors.keys().filter_map(|name| Some(name.strip_suffix("#input")?.to_owned())).collect();
-    let golden = |file: String| Golden {
-        input: tensors.remove(&format!("{file}#input")).unwrap(),
-        logits: tensors.remove(&format!("{file}#logits")).unwrap().into_f32(),
-        file,
-    };
-    files.into_iter().map(golden).collect()
+    let tensors = weights::open_where(folder.join("goldens.safetensors"), |_| true).unwrap().tensors;
+    tensors.keys().filter_map(|name| Golden::of(&tensors, name)).collect()
 }
 
 /// How far the network in `path` is from Keras, compiled and by the scalar reference.

@@ -27,8 +27,7 @@ pub enum WidthRule {
 
 impl WidthRule {
     /// All rules.
-    pub const ALL: [WidthRule; 4] =
-        [WidthRule::TensorFlow, WidthRule::Timm, WidthRule::Torchvision, WidthRule::Keras];
+    pub const ALL: [WidthRule; 4] = [WidthRule::TensorFlow, WidthRule::Timm, WidthRule::Torchvision, WidthRule::Keras];
 
     /// Its name in flags and metadata.
     pub fn name(self) -> &'static str {
@@ -202,6 +201,23 @@ mod tests {
         ];
         for (spec, text) in cases {
             assert_eq!(arch::v2::table().graph(&spec).unwrap_err().to_string(), text);
+        }
+    }
+
+    /// By keras@3.15.1 with alpha=…: the output channels of these layers.
+    #[test]
+    fn keras_rounds_in_its_own_way() {
+        for (model, width, stem, block3, head) in [
+            (arch::v1::table(), 0.3, 9, 38, None),
+            (arch::v2::table(), 0.35, 16, 8, Some(1280)),
+            (arch::v2::table(), 1.3, 40, 32, Some(1664)),
+            (arch::v3::large(), 0.1, 16, 8, Some(96)),
+            (arch::v3::large(), 1.3, 16, 32, Some(1248)),
+        ] {
+            let graph = model.graph(&Spec { width, width_rule: WidthRule::Keras, ..Spec::default() }).unwrap();
+            let channels = |node: &str| graph.find(node).map(|id| graph[id].channels);
+            let found = (channels("stem"), channels("block3"), channels("head"));
+            assert_eq!(found, (Some(stem), Some(block3), head), "{} {width}", model.name);
         }
     }
 

@@ -11,9 +11,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use hdf5_reader::group::Group;
-use hdf5_reader::{
-    Attribute, ByteOrder, BytesStorage, Dataset, Datatype, Hdf5File, OpenOptions, RangeRequestStorage,
-};
+use hdf5_reader::{Attribute, ByteOrder, BytesStorage, Dataset, Datatype, Hdf5File, OpenOptions, RangeRequestStorage};
 
 use super::source::Source;
 use crate::error::Error;
@@ -69,6 +67,10 @@ impl<'a> Hdf5<'a> {
             .with_max_read_bytes(limit)
             .with_max_object_header_bytes(MAX_HEADER);
         let file = open(options).map_err(|e| damaged(source, e))?;
+        let (end, length) = (file.superblock().eof_address, file.storage().len());
+        if end > length {
+            return Err(source.error(format!("is an HDF5 file cut short: it should have {end} bytes and has {length}")));
+        }
         Ok(Hdf5 { source, file, budget: Cell::new(budget) })
     }
 

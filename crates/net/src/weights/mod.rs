@@ -22,8 +22,7 @@ pub use safetensors::save;
 
 /// The formats that are read. The first that claims a file reads it: one file of safetensors in 256 starts as JSON does,
 /// and Keras's archives start as PyTorch's.
-const FORMATS: &[Format] =
-    &[safetensors::FORMAT, keras::H5, keras::ARCHIVE, torch::FORMAT, tfjs::FORMAT];
+const FORMATS: &[Format] = &[safetensors::FORMAT, keras::H5, keras::ARCHIVE, torch::FORMAT, tfjs::FORMAT];
 
 /// Bytes at the start of a file that decide about its format: a zip archive's first name stands behind thirty.
 const HEAD: u64 = 128;

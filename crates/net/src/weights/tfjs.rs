@@ -32,6 +32,7 @@ fn is(head: &[u8]) -> bool {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Model {
+    format: Option<String>,
     #[serde(default)]
     model_topology: Value,
     weights_manifest: Vec<Group>,
@@ -110,12 +111,10 @@ fn read(source: &Source, wanted: Wanted) -> Result<Params, Error> {
         groups.push(shards);
     }
     let config = match &model.model_topology["model_config"] {
-        Value::Null => Config::default(),
+        Value::Null => Config::called(model.format),
         config => Config::of(config).map_err(|reason| source.error(reason))?,
     };
-    keras::finish(source, weights, config, wanted, |weight| {
-        tensor(source, &groups[weight.place.group], weight)
-    })
+    keras::finish(source, weights, config, wanted, |weight| tensor(source, &groups[weight.place.group], weight))
 }
 
 /// Where the tensors of a group lie, appended to `weights`; how many bytes they take together.
@@ -193,7 +192,9 @@ impl Shards {
             // Above all no way out of the folder.
             let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
             if path.is_empty() || !plain {
-                return Err(source.error(format!("its weights are in {path:?}, which is no plain name of a file beside it")));
+                return Err(
+                    source.error(format!("its weights are in {path:?}, which is no plain name of a file beside it"))
+                );
             }
             let renamed = source.path().with_extension("bin");
             let beside = folder.join(path);

@@ -33,8 +33,11 @@ pub(super) fn is(head: &[u8]) -> bool {
 }
 
 pub(super) fn read(source: &Source, wanted: Wanted) -> Result<Params, Error> {
+    // As for PyTorch's archives: left to detect the start, the library may take a wrong one.
+    let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
     let reader = BufReader::with_capacity(1 << 10, source.file());
-    let mut archive = Archive { source, zip: zip::ZipArchive::new(reader).map_err(|e| damaged(source, &e))? };
+    let zip = zip::ZipArchive::with_config(config, reader).map_err(|e| damaged(source, &e))?;
+    let mut archive = Archive { source, zip };
     let config = archive.bytes(CONFIG, MAX_CONFIG)?;
     let config = Config::read(&config).map_err(|reason| source.error(reason))?;
     let file = archive.weights()?;
@@ -71,7 +74,10 @@ impl<'a> Archive<'a> {
         let too_large = || self.source.error(format!("its entry {name} has {size} bytes; the limit is {limit}"));
         let mut bytes = Vec::new();
         // The size is the archive's word; what comes out is counted.
-        entry.take(limit + 1).read_to_end(&mut bytes).map_err(|e| self.source.error(format!("its entry {name}: {e}")))?;
+        entry
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| self.source.error(format!("its entry {name}: {e}")))?;
         if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
     }
 

@@ -91,8 +91,8 @@ impl Config {
         let (class, config) = (text(&layer["class_name"]).unwrap_or_default(), &layer["config"]);
         let name = text(&config["name"]).or(text(&layer["name"])).unwrap_or("without a name");
         if !KNOWN.contains(&class) {
-            let class = if class.is_empty() { "without a class" } else { class };
-            return Err(format!("its layer {name} is a {class}, which no MobileNet classifier has"));
+            let class = if class.is_empty() { "without a class".to_owned() } else { format!("a {class}") };
+            return Err(format!("its layer {name} is {class}, which no MobileNet classifier has"));
         }
         // Sequential models of Keras 2.1 are a bare list.
         let inner = config["layers"].as_array().or(config.as_array());
@@ -133,9 +133,15 @@ impl Config {
         }
     }
 
+    /// What there is to say of a file without a description.
+    pub(crate) fn called(name: Option<String>) -> Config {
+        Config { name, ..Config::default() }
+    }
+
     /// The same as metadata of the tensors.
     pub(super) fn metadata(&self) -> BTreeMap<String, String> {
-        let input = (self.input != Input::default()).then(|| serde_json::to_string(&self.input).expect("plain numbers"));
+        let input =
+            (self.input != Input::default()).then(|| serde_json::to_string(&self.input).expect("plain numbers"));
         let outputs = (self.activation.as_deref() == Some("sigmoid")).then(|| "independent".to_owned());
         let entries = [
             ("family", self.name.clone()),

@@ -70,3 +70,44 @@ pub(super) fn official<P>(mut weights: Vec<Weight<P>>) -> Vec<Weight<P>> {
 fn is_depthwise(layer: &str) -> bool {
     layer.starts_with("conv_dw_") || layer.ends_with("depthwise")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn official(names: &[&str]) -> Vec<String> {
+        let weight = |name: &&str| {
+            let (layer, parameter) = name.rsplit_once('/').unwrap();
+            let shape = if layer.starts_with("dense") { vec![8, 2] } else { vec![1, 1, 8, 2] };
+            Weight { layer: layer.to_owned(), parameter: parameter.to_owned(), shape, place: () }
+        };
+        super::official(names.iter().map(weight).collect()).iter().map(Weight::name).collect()
+    }
+
+    #[test]
+    fn v3_of_keras_2_gets_the_names_of_keras_3() {
+        let theirs = [
+            "Conv/BatchNorm/gamma",
+            "expanded_conv/depthwise/depthwise_kernel",
+            "expanded_conv_3/squeeze_excite/Conv_1/bias",
+            "expanded_conv_10/project/BatchNorm/moving_mean",
+            "Logits/kernel",
+        ];
+        let ours = [
+            "conv_bn/gamma",
+            "expanded_conv_depthwise/depthwise_kernel",
+            "expanded_conv_3_squeeze_excite_conv_1/bias",
+            "expanded_conv_10_project_bn/moving_mean",
+            "logits/kernel",
+        ];
+        assert_eq!(official(&theirs), ours);
+    }
+
+    #[test]
+    fn only_a_lone_fully_connected_layer_becomes_the_classifier() {
+        assert_eq!(official(&["block_1_expand/kernel", "dense_7/kernel"])[1], "predictions/kernel");
+        assert_eq!(official(&["conv_pw_1/kernel", "conv_preds/kernel", "dense/kernel"])[2], "dense/kernel");
+        let two = ["conv_pw_1/kernel", "dense/kernel", "dense_1/kernel"];
+        assert_eq!(official(&two), two);
+    }
+}
