@@ -72,11 +72,18 @@ mod tests {
     use super::*;
     use crate::graph::{Padding, Window};
 
+    /// Indices in our tensor to indices in the file's.
+    type Axes = fn([usize; 4]) -> [usize; 4];
+
+    fn size(shape: &[usize], axis: usize) -> usize {
+        shape.get(axis).copied().unwrap_or(1)
+    }
+
     /// Each element says where in the file's tensor it was.
     #[test]
     fn every_element_goes_where_its_indices_say() {
         let window = Window { kernel: [2, 3], ..Window::square(3, 1, 1, Padding::Same) };
-        let cases: [(Op, &[usize], fn([usize; 4]) -> [usize; 4]); 3] = [
+        let cases: [(Op, &[usize], Axes); 3] = [
             (Op::Convolution { window, out: 5, bias: false }, &[2, 3, 4, 5], |[o, i, y, x]| [y, x, i, o]),
             (Op::Depthwise { window, bias: false }, &[2, 3, 4, 1], |[c, one, y, x]| [y, x, c, one]),
             (Op::FullyConnected { out: 5 }, &[4, 5], |[o, i, ..]| [i, o, 0, 0]),
@@ -86,14 +93,12 @@ mod tests {
             let tensor = Tensor::new(theirs.to_vec(), Data::I32((0..count as i32).collect()));
             let ours = arranged(Origin::Keras, &op, tensor.clone());
             assert_eq!(super::theirs(Origin::Keras, &op, ours.shape()), theirs);
-            let size = |shape: &[usize], axis: usize| shape.get(axis).copied().unwrap_or(1);
-            let index = |shape: &[usize], at: [usize; 4]| (0..4).fold(0, |n, axis| n * size(shape, axis) + at[axis]);
-            let (Data::I32(from), Data::I32(to)) = (tensor.data(), ours.data()) else { unreachable!() };
-            let sizes: Vec<usize> = (0..4).map(|axis| size(ours.shape(), axis)).collect();
-            for n in 0..count {
-                let [a, b, c, d] = [sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1];
-                let indices = [n / a, n / b % sizes[1], n / c % sizes[2], n / d % sizes[3]];
-                assert_eq!(to[n], from[index(theirs, at(indices))], "{op:?} at {indices:?}");
+            let index = |at: [usize; 4]| (0..4).fold(0, |n, axis| n * size(theirs, axis) + at[axis]);
+            let Data::I32(values) = ours.data() else { unreachable!() };
+            let [b, c, d] = [1, 2, 3].map(|axis| size(ours.shape(), axis));
+            for (n, &value) in values.iter().enumerate() {
+                let indices = [n / (b * c * d), n / (c * d) % b, n / d % c, n % d];
+                assert_eq!(value as usize, index(at(indices)), "{op:?} at {indices:?}");
             }
             assert_eq!(arranged(Origin::Timm, &op, tensor.clone()), tensor);
         }

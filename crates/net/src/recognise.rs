@@ -324,7 +324,7 @@ fn closest_spec(
 
 /// Widths to try, the likely ones first: the metadata's, then those that could give the last block its channels.
 /// `last` is its channels at width 1 and in the file; without them every width is as unlikely, and only 1 is tried. Where several widths round to the same shapes, the rounder number
-/// is the likelier: quarters, then twentieths, then hundredths.
+/// is the likelier: quarters, the published 0.35, then twentieths, then hundredths.
 fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, usize)>) -> Vec<f64> {
     if let Some(width) = given {
         return vec![width];
@@ -337,7 +337,7 @@ fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, usize)>) -
         })
     };
     let mut hundredths: Vec<u32> = (1..=400).filter(possible).collect();
-    hundredths.sort_by_key(|&k| (k != 100, k % 25 != 0, k % 5 != 0, k));
+    hundredths.sort_by_key(|&k| (k != 100, k % 25 != 0, k != 35, k % 5 != 0, k));
     hint.into_iter().chain(hundredths.into_iter().map(|k| f64::from(k) / 100.0)).chain([1.0]).collect()
 }
 

@@ -10,6 +10,7 @@ use common::{local, open, refused, zip};
 use mobilenet_net::preprocessing::Resize;
 use mobilenet_net::{DType, Loaded, Origin, Overrides, Padding, load, weights};
 use mobilenet_testing::data;
+use proptest::prelude::*;
 
 /// A file of `fixtures/keras`, unpacked.
 fn fixture(name: &str) -> Vec<u8> {
@@ -218,4 +219,29 @@ fn centernet_is_parsed_to_its_last_byte_and_is_no_classifier() {
     let text =
         "its tensors are not named as torchvision, timm, Keras or this project name those of a MobileNet classifier";
     assert!(error.contains(text) && error.ends_with("its metadata calls it \"graph-model\""), "{error}");
+}
+
+fn fixtures() -> impl Strategy<Value = Vec<u8>> {
+    let names = ["k2_v1_0.04_32_h5.h5.gz", "k3_v1_0.04_32_gzip.h5.gz", "k3_v1_0.04_32_weights.weights.h5.gz"];
+    prop::sample::select(names.map(fixture).into_iter().chain([fixture("k3_v1_0.04_32_zip.keras")]).collect::<Vec<_>>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// They answer or refuse, and never hand out more than the limits allow. Zeros between HDF5's structures are left.
+    #[test]
+    fn mutated_files_are_read_or_refused(
+        mut file in fixtures(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+    ) {
+        let used: Vec<usize> = (0..file.len()).filter(|&at| file[at] != 0).collect();
+        for (at, byte) in changes {
+            file[used[at.index(used.len())]] = byte;
+        }
+        if let Ok(params) = open("w", &file) {
+            let read: usize = params.tensors.values().map(|t| t.data().len() * t.dtype().size()).sum();
+            prop_assert!(read <= 16 * file.len(), "{read} bytes of tensors from a file of {}", file.len());
+        }
+    }
 }
