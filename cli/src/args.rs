@@ -34,7 +34,7 @@ pub struct SpecArgs {
     /// Channels of the input
     #[arg(long, value_name = "N")]
     pub input_channels: Option<usize>,
-    /// Whose rounding of channels: tensorflow, timm or torchvision
+    /// Whose rounding of channels: tensorflow, timm, torchvision or keras
     #[arg(long, value_name = "RULE")]
     pub width_rule: Option<WidthRule>,
     /// Where convolutions pad: symmetric (PyTorch's) or same (TensorFlow's)

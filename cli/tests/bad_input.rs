@@ -82,9 +82,9 @@ fn nonsense_in_flags_is_refused() {
             "invalid value 'valid' for '--padding <PADDING>': valid is no padding; give symmetric or same",
         ),
         (
-            "bench mobilenet_v2 --width-rule keras",
-            "invalid value 'keras' for '--width-rule <RULE>': there is no width rule \"keras\"; there are \
-             tensorflow, timm, torchvision",
+            "bench mobilenet_v2 --width-rule slim",
+            "invalid value 'slim' for '--width-rule <RULE>': there is no width rule \"slim\"; there are \
+             tensorflow, timm, torchvision, keras",
         ),
         (
             "bench mobilenet_v2 --activation gelu",
@@ -157,7 +157,8 @@ fn bad_input_tensors_are_refused() {
     );
     folder.refused(
         &format!("{run} photo.bmp"),
-        "photo.bmp: has no known format; weights are read from safetensors and PyTorch (.pth)",
+        "photo.bmp: has no known format; weights are read from safetensors, Keras (.h5), Keras (.keras), PyTorch (.pth) \
+         and TensorFlow.js (model.json)",
     );
     for (name, tensor, text) in [
         ("flat", noise(&[3, 64]), "flat: input has shape [3, 64]; N×C×H×W or C×H×W is needed"),

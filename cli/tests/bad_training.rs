@@ -163,7 +163,7 @@ fn files_that_are_mistaken_for_others_are_told_apart() {
     folder.tensor("x.safetensors", noise(&[2]));
     folder.refused(
         "train photos -o other --from x.safetensors",
-        "x.safetensors: its tensors are not named as torchvision, timm or this project name those of a MobileNet classifier \
+        "x.safetensors: its tensors are not named as torchvision, timm, Keras or this project name those of a MobileNet classifier \
          (input, …)",
     );
     folder.weights("w.safetensors", "mobilenet_v3_small", &small());

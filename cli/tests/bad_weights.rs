@@ -52,7 +52,12 @@ fn damaged_weights_are_refused() {
             "tensor stem.norm.bias lies at 1366704..1366736, and the file holds 1366732 bytes of data: it is cut \
              short or damaged",
         ),
-        ("noise.safetensors", noise, "has no known format; weights are read from safetensors and PyTorch (.pth)"),
+        (
+            "noise.safetensors",
+            noise,
+            "has no known format; weights are read from safetensors, Keras (.h5), Keras (.keras), PyTorch (.pth) and \
+             TensorFlow.js (model.json)",
+        ),
         (
             "claim.safetensors",
             [&u64::MAX.to_le_bytes()[..], b"{}"].concat(),
@@ -95,8 +100,8 @@ fn damaged_weights_are_refused() {
         (
             "page.pth",
             b"<!DOCTYPE html>".to_vec(),
-            "is a web page, not the file that its link promised; weights are read from safetensors and PyTorch \
-             (.pth)",
+            "is a web page, not the file that its link promised; weights are read from safetensors, Keras (.h5), \
+             Keras (.keras), PyTorch (.pth) and TensorFlow.js (model.json)",
         ),
     ] {
         folder.write(name, bytes);
@@ -159,7 +164,7 @@ fn weights_of_another_network_are_refused() {
     folder.tensor("other.safetensors", noise(&[2]));
     folder.refused(
         "bench other.safetensors",
-        "other.safetensors: its tensors are not named as torchvision, timm or this project name those of a \
+        "other.safetensors: its tensors are not named as torchvision, timm, Keras or this project name those of a \
          MobileNet classifier (input, …)",
     );
     let grey = mobilenet::arch::Spec { input_channels: 1, ..small() };

@@ -10,6 +10,7 @@ pub mod fold;
 pub mod golden;
 pub mod graph;
 pub mod init;
+mod layout;
 pub mod load;
 pub mod model_file;
 pub mod names;

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::card;
 use crate::error::Error;
 use crate::graph::Graph;
+use crate::layout;
 use crate::names::Names;
 use crate::recognise::{Overrides, Recognised, recognise};
 use crate::tensor::{DType, Params, Tensor};
@@ -48,7 +49,7 @@ pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded, Err
     Ok(Loaded { recognised, graph, params })
 }
 
-/// The parameters of `graph` under its own names, in its shapes: two shapes that differ only by ones at the end are the
+/// The parameters of `graph` under its own names, in its shapes and its order of axes: two shapes that differ only by ones at the end are the
 /// same, as libraries have fully connected layers with and without a 1×1 window.
 ///
 /// # Errors
@@ -62,17 +63,21 @@ pub fn check(path: &Path, params: Params, recognised: &Recognised, graph: &Graph
     let (mut missing, mut other) = (Vec::<String>::new(), Vec::new());
     for parameter in graph.parameters() {
         let theirs = names.get(&parameter.name).expect("every parameter of the graph has a name");
-        let needs = &parameter.shape;
+        let (origin, op) = (recognised.origin, &graph[parameter.node].op);
+        let needs = layout::theirs(origin, op, &parameter.shape);
         match tensors.remove(theirs) {
             None => missing.push(format!("{file}: tensor {theirs} of shape {needs:?} is missing; {network} needs it")),
-            Some(tensor) if !same_shape(tensor.shape(), needs) => {
+            Some(tensor) if !same_shape(&layout::shape(origin, op, tensor.shape()), &parameter.shape) => {
                 let has = tensor.shape();
                 other.push(format!("{file}: tensor {theirs} has shape {has:?}; {network} needs {needs:?}"));
             }
             Some(tensor) if !is_float(&tensor) => {
                 other.push(format!("{file}: tensor {theirs} holds integers; {network} needs floats"));
             }
-            Some(tensor) => _ = checked.insert(parameter.name, tensor.reshaped(needs)),
+            Some(tensor) => {
+                let tensor = layout::arranged(origin, op, tensor).reshaped(&parameter.shape);
+                checked.insert(parameter.name, tensor);
+            }
         }
     }
     let extra = |(name, extra): (&String, &Tensor)| {

@@ -2,6 +2,8 @@
 //!
 //! A parameter keeps its last part (`weight`, `bias`, `running_mean`, `running_var`); only the node's name is translated.
 
+mod keras;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
@@ -18,11 +20,13 @@ pub enum Origin {
     Torchvision,
     /// timm's (timm@1.0.31 models/mobilenetv3.py, efficientnet.py).
     Timm,
+    /// Keras's, of `keras.applications` in Keras 2 and 3 and in TensorFlow.js.
+    Keras,
 }
 
 impl Origin {
     /// All origins.
-    pub const ALL: [Origin; 3] = [Origin::Torchvision, Origin::Timm, Origin::Ours];
+    pub const ALL: [Origin; 4] = [Origin::Torchvision, Origin::Timm, Origin::Keras, Origin::Ours];
 
     /// Its name, as metadata has it.
     pub fn name(self) -> &'static str {
@@ -30,17 +34,20 @@ impl Origin {
             Origin::Ours => "mobilenet",
             Origin::Torchvision => "torchvision",
             Origin::Timm => "timm",
+            Origin::Keras => "keras",
         }
     }
 
     /// The origin whose stem is among the tensors that `has` knows.
     pub fn find(has: impl Fn(&str) -> bool) -> Option<Origin> {
         Origin::ALL.into_iter().find(|origin| {
-            has(match origin {
-                Origin::Ours => "stem.conv.weight",
-                Origin::Torchvision => "features.0.0.weight",
-                Origin::Timm => "conv_stem.weight",
-            })
+            let stems: &[&str] = match origin {
+                Origin::Ours => &["stem.conv.weight"],
+                Origin::Torchvision => &["features.0.0.weight"],
+                Origin::Timm => &["conv_stem.weight"],
+                Origin::Keras => &keras::STEMS,
+            };
+            stems.iter().any(|stem| has(stem))
         })
     }
 }
@@ -166,6 +173,7 @@ impl Names {
                 let same = graph.parameters().into_iter().map(|p| (p.name.clone(), p.name));
                 return Ok(Names(same.collect()));
             }
+            (Origin::Keras, _) => return keras::names(table, graph),
             (Origin::Torchvision, false) => &TORCHVISION_V2,
             (Origin::Torchvision, true) => &TORCHVISION_V3,
             (Origin::Timm, false) => &TIMM_V1_V2,
@@ -174,12 +182,7 @@ impl Names {
         let rules = scheme.spelled_out(table, has);
         let names = graph.parameters().into_iter().map(|parameter| {
             let node = &graph[parameter.node].name;
-            let theirs = rules.get(node).ok_or_else(|| {
-                Error::Config(format!(
-                    "{origin} has no name for {}'s layer {node}; only our own files can hold it",
-                    table.name
-                ))
-            })?;
+            let theirs = rules.get(node).ok_or_else(|| unnamed(origin, table, node))?;
             let theirs = format!("{theirs}.{}", parameter.role.suffix());
             Ok((parameter.name, theirs))
         });
@@ -190,6 +193,11 @@ impl Names {
     pub fn get(&self, ours: &str) -> Option<&str> {
         self.0.get(ours).map(String::as_str)
     }
+}
+
+fn unnamed(origin: Origin, table: &Table, node: &str) -> Error {
+    let table = &table.name;
+    Error::Config(format!("{origin} has no name for {table}'s layer {node}; only our own files can hold it"))
 }
 
 impl Scheme {
@@ -247,6 +255,18 @@ mod tests {
             (Origin::Timm, "mobilenet_v2", "block17.project.conv.weight", "blocks.6.0.conv_pwl.weight"),
             (Origin::Timm, "mobilenet_v3_large", "head.norm.bias", "blocks.6.0.bn1.bias"),
             (Origin::Timm, "mobilenet_v3_large", "hidden.weight", "conv_head.weight"),
+            (Origin::Keras, "mobilenet_v1", "block13.pointwise.norm.running_var", "conv_pw_13_bn/moving_variance"),
+            (Origin::Keras, "mobilenet_v1", "classifier.weight", "conv_preds/kernel"),
+            (Origin::Keras, "mobilenet_v2", "stem.norm.weight", "bn_Conv1/gamma"),
+            (Origin::Keras, "mobilenet_v2", "block1.project.norm.bias", "expanded_conv_project_BN/beta"),
+            (Origin::Keras, "mobilenet_v2", "block17.depthwise.conv.weight", "block_16_depthwise/depthwise_kernel"),
+            (
+                Origin::Keras,
+                "mobilenet_v3_small",
+                "block1.excite.reduce.bias",
+                "expanded_conv_squeeze_excite_conv/bias",
+            ),
+            (Origin::Keras, "mobilenet_v3_small", "block11.project.conv.weight", "expanded_conv_10_project/kernel"),
             (Origin::Ours, "mobilenet_v1", "classifier.bias", "classifier.bias"),
         ];
         for (origin, model, ours, theirs) in cases {

@@ -11,11 +11,13 @@ use std::str::FromStr;
 use crate::arch::{self, Family, Spec, Table, WidthRule};
 use crate::error::Error;
 use crate::graph::{Activation, Padding};
+use crate::layout;
 use crate::load::same_shape;
 use crate::model_file;
 use crate::names::{Names, Origin};
-use crate::preprocessing::Preprocessing;
+use crate::preprocessing::{Preprocessing, Resize};
 use crate::tensor::Params;
+use crate::weights::keras::Input;
 
 /// The metadata key that marks a checkpoint, a file to go on training from and no network.
 pub const CHECKPOINT: &str = "mobilenet_checkpoint";
@@ -156,6 +158,9 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
         ..Spec::default()
     };
     let spec = closest_spec(path, params, origin, &table, spec, overrides, &hints)?;
+    if origin == Origin::Keras {
+        check_keras_head(path, params, &table, &spec)?;
+    }
     if let Some(width) = hints.width.filter(|&width| width != spec.width) {
         guesses.push(format!("width: {:?} by the shapes, although the metadata says {width:?}", spec.width));
     }
@@ -168,7 +173,11 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
             if two_recipes && hints.resolution.is_none() {
                 guesses.push("resize: 256 (torchvision's second weights want --resize 232)".into());
             }
-            Preprocessing::for_origin(origin, spec.padding, spec.classes, hints.resolution)
+            let preprocessing = Preprocessing::for_origin(origin, spec.padding, spec.classes, hints.resolution);
+            match origin {
+                Origin::Keras => keras_input(&says, table.family, &spec, preprocessing, &mut guesses)?,
+                _ => preprocessing,
+            }
         }
     };
     let labels: Option<Vec<String>> = says.json("labels")?;
@@ -207,7 +216,7 @@ impl Hints {
                 says.value("width", |&w: &f64| w > 0.0 && w <= 16.0, "a number above 0, at most 16")
             })?,
             width_rule: or_else(overrides.width_rule, || {
-                says.value("width_rule", |_| true, "tensorflow, timm or torchvision")
+                says.value("width_rule", |_| true, "tensorflow, timm, torchvision or keras")
             })?,
             padding: or_else(overrides.padding, || says.value("padding", |_| true, "symmetric or same"))?,
             bn_epsilon: or_else(overrides.bn_epsilon, || {
@@ -268,7 +277,7 @@ fn unknown(path: &Path, params: &Params) -> Error {
     Error::format(
         path,
         format!(
-            "its tensors are not named as torchvision, timm or this project name those of a MobileNet classifier \
+            "its tensors are not named as torchvision, timm, Keras or this project name those of a MobileNet classifier \
              ({names}){}",
             called.unwrap_or_default()
         ),
@@ -313,9 +322,11 @@ fn closest_spec(
 ) -> Result<Spec, Error> {
     let graph = table.graph(&spec).map_err(|e| Error::format(path, e.to_string()))?;
     let names = Names::new(origin, table, &graph).map_err(|e| Error::format(path, e.to_string()))?;
+    let parameters = graph.parameters();
     let axis = |ours: &str, axis: usize| {
         let tensor = params.tensors.get(names.get(ours)?)?;
-        tensor.shape().get(axis).copied()
+        let op = &graph[parameters.iter().find(|p| p.name == ours)?.node].op;
+        layout::shape(origin, op, tensor.shape()).get(axis).copied()
     };
     let classes = overrides.classes.or_else(|| axis("classifier.weight", 0)).unwrap_or(spec.classes);
     let input_channels = axis("stem.conv.weight", 1).unwrap_or(spec.input_channels);
@@ -341,7 +352,8 @@ fn closest_spec(
             };
             let fits = |p: &crate::graph::Parameter| {
                 let tensor = names.get(&p.name).and_then(|name| params.tensors.get(name));
-                tensor.is_some_and(|tensor| same_shape(tensor.shape(), &p.shape))
+                let ours = |shape: &[usize]| layout::shape(origin, &graph[p.node].op, shape);
+                tensor.is_some_and(|tensor| same_shape(&ours(tensor.shape()), &p.shape))
             };
             let wrong = graph.parameters().iter().filter(|p| !fits(p)).count();
             if wrong == 0 {
@@ -360,7 +372,7 @@ fn closest_spec(
 
 /// Widths to try, the likely ones first: the metadata's, then those that could give the last block its channels.
 /// `last` is its channels at width 1 and in the file; without them every width is as unlikely, and only 1 is tried. Where several widths round to the same shapes, the rounder number
-/// is the likelier: quarters, then twentieths, then hundredths.
+/// is the likelier: quarters, the published 0.35, then twentieths, then hundredths.
 fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, usize)>) -> Vec<f64> {
     if let Some(width) = given {
         return vec![width];
@@ -373,7 +385,7 @@ fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, usize)>) -
         })
     };
     let mut hundredths: Vec<u32> = (1..=400).filter(possible).collect();
-    hundredths.sort_by_key(|&k| (k != 100, k % 25 != 0, k % 5 != 0, k));
+    hundredths.sort_by_key(|&k| (k != 100, k % 25 != 0, k != 35, k % 5 != 0, k));
     hint.into_iter().chain(hundredths.into_iter().map(|k| f64::from(k) / 100.0)).chain([1.0]).collect()
 }
 
@@ -388,6 +400,7 @@ fn rules(origin: Origin, given: Option<WidthRule>, hint: Option<WidthRule>) -> V
     let own: &[WidthRule] = match origin {
         Origin::Torchvision => &[WidthRule::Torchvision, WidthRule::TensorFlow],
         Origin::Timm => &[WidthRule::Timm, WidthRule::TensorFlow],
+        Origin::Keras => &[WidthRule::Keras, WidthRule::TensorFlow],
         Origin::Ours => &WidthRule::ALL,
     };
     // Metadata calls timm's rule TensorFlow's; where both fit they are the same.
@@ -400,6 +413,7 @@ fn guess_padding(path: &Path, origin: Origin, guesses: &mut Vec<String>) -> Padd
     match origin {
         // torchvision has no other.
         Origin::Torchvision => Padding::Symmetric,
+        Origin::Keras => Padding::Same,
         Origin::Timm if path.file_name().is_some_and(|name| name.to_string_lossy().contains("tf_")) => {
             guesses.push("padding: same (the file's name has tf_; --padding symmetric otherwise)".into());
             Padding::Same
@@ -421,6 +435,8 @@ fn guess_epsilon(origin: Origin, family: Family, padding: Padding, guesses: &mut
     match (origin, family, padding) {
         (Origin::Torchvision, Family::V3, _) => 1e-3,
         (Origin::Torchvision, ..) => 1e-5,
+        // The default of layers.BatchNormalization, which V2 and V3 also give (keras@3.15.1 applications).
+        (Origin::Keras, ..) => 1e-3,
         (Origin::Timm, _, Padding::Same) => {
             guesses.push("batch-norm epsilon: 0.001 (as timm's tf_ weights have it; --bn-epsilon otherwise)".into());
             1e-3
@@ -434,4 +450,69 @@ fn guess_epsilon(origin: Origin, family: Family, padding: Padding, guesses: &mut
             1e-3
         }
     }
+}
+
+/// At multiples of so many pixels every layer of V1 with stride 2 has an even input, and Keras's padding of (0, 1) is SAME.
+const V1_STEPS: usize = 32;
+
+/// What the description of a Keras model says of its photos. Weights alone say nothing.
+///
+/// How photos are resized no file says. Keras's ImageNet weights are evaluated on the middle seven eighths, and who trains
+/// on their own photos gets them squashed (keras@3.15.1 utils/image_dataset_utils.py, `crop_to_aspect_ratio=False`).
+fn keras_input(
+    says: &Says,
+    family: Family,
+    spec: &Spec,
+    origin: Preprocessing,
+    guesses: &mut Vec<String>,
+) -> Result<Preprocessing, Error> {
+    let Input { size, rescaling } = says.json(Input::KEY)?.unwrap_or_default();
+    let [h, w] = size.unwrap_or(origin.size);
+    if size.is_none() {
+        guesses.push(format!("size: {h}×{w} pixels (the file does not say; --crop otherwise)"));
+    }
+    let (mut mean, mut std) = (origin.mean, origin.std);
+    match rescaling {
+        // The network's value is x · scale + offset for x of 0 to 255; ours is (x / 255 − mean) / std.
+        Some([scale, offset]) => {
+            let divisor = 1.0 / (255.0 * scale);
+            (mean, std) = ([(-offset * divisor) as f32; 3], [divisor as f32; 3]);
+        }
+        None => guesses.push("values: −1 to 1, as preprocess_input makes them (--mean and --std otherwise)".into()),
+    }
+    let imagenet = h == w && (spec.classes == 1000 || origin.background_class);
+    let resize = if imagenet { Resize::ShortSide(h.saturating_mul(8) / 7) } else { Resize::Squash };
+    guesses.push(match resize {
+        Resize::ShortSide(pixels) => format!("resize: {pixels} (the file does not say; --resize squash otherwise)"),
+        _ => format!(
+            "resize: squash, as Keras's loaders do (--resize {} for the middle)",
+            h.max(w).saturating_mul(8) / 7
+        ),
+    });
+    if family == Family::V1 && [h, w].iter().any(|pixels| pixels % V1_STEPS != 0) {
+        guesses.push(format!("padding: same (at {h}×{w} Keras's V1 pads otherwise; not at multiples of {V1_STEPS})"));
+    }
+    let input = Preprocessing { resize, size: [h, w], mean, std, ..origin };
+    let reason = "its description has an input size or a rescaling that is none";
+    input.checked().ok_or_else(|| Error::format(says.path, reason))
+}
+
+/// Refuses a Keras model without its network's classifier, and says what it has.
+fn check_keras_head(path: &Path, params: &Params, table: &Table, spec: &Spec) -> Result<(), Error> {
+    let graph = table.graph(spec)?;
+    let names = Names::new(Origin::Keras, table, &graph)?;
+    if names.get("classifier.weight").is_some_and(|name| params.tensors.contains_key(name)) {
+        return Ok(());
+    }
+    let dense =
+        params.tensors.iter().filter_map(|(name, tensor)| match (name.strip_suffix("/kernel"), tensor.shape()) {
+            (Some(layer), [from, to]) => Some(format!("{layer} ({from} to {to})")),
+            _ => None,
+        });
+    let dense: Vec<_> = dense.take(8).collect();
+    let has = match dense.len() {
+        0 => "it has features only, without a classifier (include_top=False)".to_owned(),
+        _ => format!("behind the features it has fully connected layers of its own: {}", dense.join(", ")),
+    };
+    Err(Error::format(path, format!("is a {} by Keras's names, but {has}; only classifiers are read", table.name)))
 }

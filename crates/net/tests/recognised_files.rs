@@ -8,15 +8,21 @@ use mobilenet_net::recognise::recognise;
 use mobilenet_net::{Error, Origin, Overrides, Padding, Params, Recognised, Tensor, load, weights};
 use mobilenet_testing::data;
 
-/// Parameters of zeros in the shapes of a network, under an origin's names.
+/// Parameters of zeros of a network, under an origin's names and in its order of axes.
 fn zeros(origin: Origin, model: &str, spec: &Spec) -> Params {
     let table = arch::find(model).unwrap();
     let graph = table.graph(spec).unwrap();
     let names = Names::new(origin, &table, &graph).unwrap();
     let mut params = Params::default();
     for p in graph.parameters() {
-        let zeros = Tensor::from_f32(&p.shape, vec![0.0; p.shape.iter().product()]);
-        params.tensors.insert(names.get(&p.name).unwrap().into(), zeros);
+        let name = names.get(&p.name).unwrap();
+        let shape = match p.shape[..] {
+            [c, 1, h, w] if name.ends_with("/depthwise_kernel") => vec![h, w, c, 1],
+            [o, i, h, w] if name.ends_with("/kernel") => vec![h, w, i, o],
+            [o, i] if name.ends_with("/kernel") => vec![i, o],
+            _ => p.shape.clone(),
+        };
+        params.tensors.insert(name.into(), Tensor::from_f32(&shape, vec![0.0; p.shape.iter().product()]));
     }
     params
 }
@@ -96,6 +102,7 @@ fn every_family_width_and_rule_is_recognised() {
                 let rules = match origin {
                     Origin::Torchvision => vec![WidthRule::Torchvision],
                     Origin::Timm => vec![WidthRule::Timm],
+                    Origin::Keras => vec![WidthRule::Keras],
                     Origin::Ours => WidthRule::ALL.to_vec(),
                 };
                 for width_rule in rules {
@@ -181,7 +188,7 @@ fn nonsense_in_metadata_is_refused_unless_overridden() {
         ("width", "NaN", "a number above 0, at most 16"),
         ("width", "-1", "a number above 0, at most 16"),
         ("width", "1e308", "a number above 0, at most 16"),
-        ("width_rule", "keras", "tensorflow, timm or torchvision"),
+        ("width_rule", "slim", "tensorflow, timm, torchvision or keras"),
         ("padding", "VALID", "symmetric or same"),
         ("bn_epsilon", "inf", "a number above 0, at most 1"),
         ("resolution", "99999999999999999999", "1 to 8192 pixels"),
@@ -258,7 +265,7 @@ fn other_networks_are_refused() {
         Params { tensors: names.iter().map(one).collect(), ..Params::default() }
     };
     let error = |params: &Params| found(params, &Overrides::default()).unwrap_err().to_string();
-    let unknown = "w.safetensors: its tensors are not named as torchvision, timm or this project name those of a \
+    let unknown = "w.safetensors: its tensors are not named as torchvision, timm, Keras or this project name those of a \
                    MobileNet classifier";
     assert_eq!(error(&of(&[])), format!("{unknown} (there are none)"));
     assert_eq!(error(&of(&["conv1.weight", "bn1.weight"])), format!("{unknown} (bn1.weight, conv1.weight, …)"));
@@ -272,5 +279,36 @@ fn other_networks_are_refused() {
         error(&of(&["features.0.0.weight", "features.0.1.weight"])),
         "w.safetensors: it fits no registered network: it has 2 of the 174 tensors of mobilenet_v3_small_minimal, the \
          closest by torchvision's names"
+    );
+}
+
+#[test]
+fn keras_models_without_their_networks_classifier_say_what_they_have() {
+    let spec = Spec { width: 0.5, width_rule: WidthRule::Keras, ..Spec::default() };
+    let mut params = zeros(Origin::Keras, "mobilenet_v2", &spec);
+    params.tensors.retain(|name, _| !name.starts_with("predictions/"));
+    let error = |params: &Params| found(params, &Overrides::default()).unwrap_err().to_string();
+    assert_eq!(
+        error(&params),
+        "w.safetensors: is a mobilenet_v2 by Keras's names, but it has features only, without a classifier \
+         (include_top=False); only classifiers are read"
+    );
+    for (layer, from, to) in [("dense", 1280, 100), ("dense_1", 100, 5)] {
+        params.tensors.insert(format!("{layer}/kernel"), Tensor::from_f32(&[from, to], vec![0.0; from * to]));
+    }
+    assert_eq!(
+        error(&params),
+        "w.safetensors: is a mobilenet_v2 by Keras's names, but behind the features it has fully connected layers of its \
+         own: dense (1280 to 100), dense_1 (100 to 5); only classifiers are read"
+    );
+}
+
+#[test]
+fn a_misshapen_tensor_of_keras_is_told_in_keras_order() {
+    let mut params = zeros(Origin::Keras, "mobilenet_v1", &Spec { width: 0.25, ..Spec::default() });
+    params.tensors.insert("conv1/kernel".into(), Tensor::from_f32(&[5, 5, 3, 8], vec![0.0; 600]));
+    assert_eq!(
+        checked(params, &Overrides::default()).unwrap_err().to_string(),
+        "w.safetensors: tensor conv1/kernel has shape [5, 5, 3, 8]; mobilenet_v1 (width 0.25) needs [3, 3, 3, 8]"
     );
 }

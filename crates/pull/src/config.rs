@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
+use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 use serde::Deserialize;
 
 use crate::catalogue::timm_conventions;
@@ -81,8 +81,16 @@ impl Photos {
             Some("squash") if part == 1.0 => Resize::Squash,
             _ => return None,
         };
-        Preprocessing { resize, size: [h, w], filter, mean: self.mean?, std: self.std?, background_class: false }
-            .checked()
+        Preprocessing {
+            resize,
+            size: [h, w],
+            filter,
+            mean: self.mean?,
+            std: self.std?,
+            channel_order: ChannelOrder::Rgb,
+            background_class: false,
+        }
+        .checked()
     }
 }
 

@@ -166,8 +166,7 @@ impl Builder<'_> {
     }
 
     fn stem(&mut self, row: &Row) {
-        let fixed = self.spec.width_rule.fixes_stem(self.table.family, self.spec.width);
-        let out = if fixed { row.out } else { scale(row.out, self.spec.width) };
+        let out = self.spec.width_rule.stem(self.table.family, row.out, self.spec.width);
         self.full("stem", row, out);
         self.tap("stem");
     }
@@ -181,7 +180,7 @@ impl Builder<'_> {
     fn block(&mut self, row: &Row) {
         self.block += 1;
         let name = format!("block{}", self.block);
-        let out = scale(row.out, self.spec.width);
+        let out = self.spec.width_rule.scale(self.table.family, row.out, self.spec.width);
         let wide = self.wide.take();
         match row.operator {
             Operator::Separable => {
@@ -258,7 +257,7 @@ impl Builder<'_> {
     fn head(&mut self, row: &Row) {
         let out = if !row.shrinks {
             scale(row.out, self.spec.width.max(1.0))
-        } else if self.spec.width_rule == WidthRule::Torchvision {
+        } else if matches!(self.spec.width_rule, WidthRule::Torchvision | WidthRule::Keras) {
             // Six times the input in V3: the table's own ratio.
             (row.out * self.channels()).div_ceil(self.nominal)
         } else {
@@ -275,8 +274,11 @@ impl Builder<'_> {
     }
 
     fn hidden(&mut self, row: &Row) {
-        let scaled = self.spec.width_rule == WidthRule::Torchvision;
-        let out = if scaled { scale(row.out, self.spec.width) } else { row.out };
+        let out = match self.spec.width_rule {
+            WidthRule::Torchvision => scale(row.out, self.spec.width),
+            WidthRule::Keras => scale(row.out, self.spec.width.max(1.0)),
+            WidthRule::TensorFlow | WidthRule::Timm => row.out,
+        };
         self.push("hidden", Op::FullyConnected { out });
         self.push("hidden.act", Op::Activation(row.activation));
         self.tap("hidden");

@@ -10,7 +10,7 @@ use crate::graph::{Activation, Padding};
 /// How channel counts follow from the width multiplier, wherever the libraries disagree. They agree at width 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum WidthRule {
-    /// TensorFlow slim's and Keras': V3's expansion is the paper's factor times the already rounded input, and its
+    /// TensorFlow slim's: V3's expansion is the paper's factor times the already rounded input, and its
     /// hidden layer stays at 1280 or 1024 (research/slim/nets/mobilenet/mobilenet_v3.py).
     #[default]
     TensorFlow,
@@ -19,11 +19,15 @@ pub enum WidthRule {
     /// torchvision's: V3's expansions and hidden layer are scaled like any other layer, its last convolution is six
     /// times its input (torchvision@0.29 models/mobilenetv3.py).
     Torchvision,
+    /// Keras' own (keras@3.15.1 applications): V1's widths are cut off and not rounded to eights, V2's are cut off before
+    /// they are rounded, V3's stem always has 16 channels, its last convolution is six times its input, and its hidden
+    /// layer grows above width 1. At the widths that have ImageNet weights this is TensorFlow's rule.
+    Keras,
 }
 
 impl WidthRule {
     /// All rules.
-    pub const ALL: [WidthRule; 3] = [WidthRule::TensorFlow, WidthRule::Timm, WidthRule::Torchvision];
+    pub const ALL: [WidthRule; 4] = [WidthRule::TensorFlow, WidthRule::Timm, WidthRule::Torchvision, WidthRule::Keras];
 
     /// Its name in flags and metadata.
     pub fn name(self) -> &'static str {
@@ -31,12 +35,27 @@ impl WidthRule {
             WidthRule::TensorFlow => "tensorflow",
             WidthRule::Timm => "timm",
             WidthRule::Torchvision => "torchvision",
+            WidthRule::Keras => "keras",
         }
     }
 
-    /// Whether the stem keeps the table's channels at `width`.
-    pub(super) fn fixes_stem(self, family: Family, width: f64) -> bool {
-        self == WidthRule::Timm && family == Family::V3 && width < 0.75
+    /// The stem's channels.
+    pub(super) fn stem(self, family: Family, channels: usize, width: f64) -> usize {
+        match (self, family) {
+            (WidthRule::Timm, Family::V3) if width < 0.75 => channels,
+            (WidthRule::Keras, Family::V3) => channels,
+            (WidthRule::Keras, Family::V1) => self.scale(family, channels, width),
+            _ => scale(channels, width),
+        }
+    }
+
+    /// A block's output channels.
+    pub(super) fn scale(self, family: Family, channels: usize, width: f64) -> usize {
+        match (self, family) {
+            (WidthRule::Keras, Family::V1) => ((channels as f64 * width) as usize).max(1),
+            (WidthRule::Keras, Family::V2) if width != 1.0 => make_divisible((channels as f64 * width).floor()),
+            _ => scale(channels, width),
+        }
     }
 }
 
@@ -51,7 +70,7 @@ impl FromStr for WidthRule {
 
     fn from_str(name: &str) -> Result<WidthRule, Error> {
         WidthRule::ALL.into_iter().find(|r| r.name() == name).ok_or_else(|| {
-            Error::Config(format!("there is no width rule {name:?}; there are tensorflow, timm, torchvision"))
+            Error::Config(format!("there is no width rule {name:?}; there are tensorflow, timm, torchvision, keras"))
         })
     }
 }
@@ -185,12 +204,29 @@ mod tests {
         }
     }
 
+    /// By keras@3.15.1 with alpha=…: the output channels of these layers.
+    #[test]
+    fn keras_rounds_in_its_own_way() {
+        for (model, width, stem, block3, head) in [
+            (arch::v1::table(), 0.3, 9, 38, None),
+            (arch::v2::table(), 0.35, 16, 8, Some(1280)),
+            (arch::v2::table(), 1.3, 40, 32, Some(1664)),
+            (arch::v3::large(), 0.1, 16, 8, Some(96)),
+            (arch::v3::large(), 1.3, 16, 32, Some(1248)),
+        ] {
+            let graph = model.graph(&Spec { width, width_rule: WidthRule::Keras, ..Spec::default() }).unwrap();
+            let channels = |node: &str| graph.find(node).map(|id| graph[id].channels);
+            let found = (channels("stem"), channels("block3"), channels("head"));
+            assert_eq!(found, (Some(stem), Some(block3), head), "{} {width}", model.name);
+        }
+    }
+
     #[test]
     fn width_rules_are_read_by_the_names_that_they_print() {
         for rule in WidthRule::ALL {
             assert_eq!(rule.to_string().parse::<WidthRule>().unwrap(), rule);
         }
-        let text = "keras".parse::<WidthRule>().unwrap_err().to_string();
-        assert_eq!(text, "there is no width rule \"keras\"; there are tensorflow, timm, torchvision");
+        let text = "slim".parse::<WidthRule>().unwrap_err().to_string();
+        assert_eq!(text, "there is no width rule \"slim\"; there are tensorflow, timm, torchvision, keras");
     }
 }

@@ -4,9 +4,12 @@
 //! positions (`Source`) and map nothing into memory: a file cut short under a map kills the process, and mapped pages
 //! count as memory. Every length is checked against the file's size before it allocates or indexes anything.
 
+mod hdf5;
+pub(crate) mod keras;
 mod pickle;
 mod safetensors;
 mod source;
+mod tfjs;
 mod torch;
 
 use std::path::Path;
@@ -17,11 +20,12 @@ use source::Source;
 
 pub use safetensors::save;
 
-/// The formats that are read.
-const FORMATS: &[Format] = &[safetensors::FORMAT, torch::FORMAT];
+/// The formats that are read. The first that claims a file reads it: one file of safetensors in 256 starts as JSON does,
+/// and Keras's archives start as PyTorch's.
+const FORMATS: &[Format] = &[safetensors::FORMAT, keras::H5, keras::ARCHIVE, torch::FORMAT, tfjs::FORMAT];
 
-/// Bytes at the start of a file that decide about its format.
-const HEAD: u64 = 16;
+/// Bytes at the start of a file that decide about its format: a zip archive's first name stands behind thirty.
+const HEAD: u64 = 128;
 
 /// Which tensors to read, by name.
 type Wanted<'a> = &'a dyn Fn(&str) -> bool;
@@ -41,7 +45,6 @@ type Mark = fn(&[u8]) -> bool;
 
 /// What else people bring: what to say of it, and how it starts.
 const FOREIGN: &[(&str, Mark)] = &[
-    ("is an HDF5 file (Keras .h5)", |head| head.starts_with(b"\x89HDF\r\n\x1a\n")),
     ("is a TensorFlow Lite model", |head| head.get(4..8) == Some(b"TFL3")),
     // A protobuf whose first field is the format's version and whose second is the producer's name.
     ("looks like an ONNX model", |head| matches!(head, [0x08, 1..=20, 0x12, ..])),
@@ -49,7 +52,6 @@ const FOREIGN: &[(&str, Mark)] = &[
     ("is a GGUF file", |head| head.starts_with(b"GGUF")),
     ("is compressed with gzip: unpack it first", |head| head.starts_with(b"\x1f\x8b")),
     ("is an ncnn network description", |head| head.starts_with(b"7767517\n")),
-    ("is JSON (a tfjs model?)", |head| head.starts_with(b"{")),
     ("is a Git LFS pointer, not the file itself: run `git lfs pull`", |head| head.starts_with(b"version https://")),
     ("is a web page, not the file that its link promised", |head| head.starts_with(b"<")),
 ];
@@ -105,5 +107,6 @@ fn unknown(head: &[u8]) -> String {
     }
     let what = FOREIGN.iter().find(|(_, is)| is(head)).map_or("has no known format", |(what, _)| what);
     let read: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
-    format!("{what}; weights are read from {}", read.join(" and "))
+    let (last, others) = read.split_last().expect("there are formats");
+    format!("{what}; weights are read from {} and {last}", others.join(", "))
 }

@@ -37,6 +37,11 @@ impl Source {
         Ok(Source { path: path.to_owned(), file, len })
     }
 
+    /// The file's path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file's size.
     pub(super) fn len(&self) -> u64 {
         self.len

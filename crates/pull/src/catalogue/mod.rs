@@ -9,7 +9,7 @@ mod torchvision;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use mobilenet_net::preprocessing::{Filter, Preprocessing, Resize};
+use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 use mobilenet_net::{Error, Graph, arch};
 
 /// Who publishes weights.
@@ -142,7 +142,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
 /// How photos are resized and cut: short side, then crop, in pixels.
 const fn photos(short_side: usize, crop: usize, filter: Filter, [mean, std]: [[f32; 3]; 2]) -> Option<Preprocessing> {
     let (resize, size) = (Resize::ShortSide(short_side), [crop; 2]);
-    Some(Preprocessing { resize, size, filter, mean, std, background_class: false })
+    Some(Preprocessing { resize, size, filter, mean, std, channel_order: ChannelOrder::Rgb, background_class: false })
 }
 
 /// Mean and deviation of ImageNet (timm@1.0.31 data/constants.py `IMAGENET_DEFAULT_MEAN`, `_STD`; torchvision@0.29.2

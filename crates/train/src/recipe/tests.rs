@@ -146,7 +146,7 @@ fn wrong_settings_are_refused_by_name_and_change_nothing() {
         ("resolutions", "[[0,0]]", "resolutions is 0; give a number above 0, at most 8192"),
         ("augmentation.scale", "1,0.5", "augmentation.scale is [1, 0.5]; give the smaller number first"),
         ("total_stride", "4", "total_stride is 4; give 32, 16 or 8"),
-        ("width_rule", "keras", "there is no width rule \"keras\"; there are tensorflow, timm, torchvision"),
+        ("width_rule", "slim", "there is no width rule \"slim\"; there are tensorflow, timm, torchvision, keras"),
         ("momentum", "0.9", "there is no setting momentum; did you mean bn_momentum or optimizer.momentum?"),
         ("teacher", "x", "there is no setting teacher; did you mean teacher."),
         ("epohcs", "1", "there is no setting epohcs; did you mean epochs?"),

@@ -1,0 +1,173 @@
+//! What Keras's description of a model (`model_config`, `config.json`, `modelTopology`) says beside the tensors.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Layers that a MobileNet classifier may have: its own, those that only train, and TensorFlow's arithmetic, which
+/// Keras 2 makes of V3's activations and of `preprocess_input`.
+const KNOWN: &[&str] = &[
+    "Activation",
+    "ActivityRegularization",
+    "Add",
+    "BatchNormalization",
+    "Conv2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
+    "Flatten",
+    "Functional",
+    "GaussianNoise",
+    "GetItem",
+    "GlobalAveragePooling2D",
+    "InputLayer",
+    "Model",
+    "Multiply",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "Resizing",
+    "Sequential",
+    "SlicingOpLambda",
+    "Softmax",
+    "Subtract",
+    "TFOpLambda",
+    "TensorFlowOpLayer",
+    "TrueDivide",
+    "ZeroPadding2D",
+];
+
+/// How a Keras model wants its photos, as far as its description says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Input {
+    /// Height and width in pixels.
+    pub(crate) size: Option<[usize; 2]>,
+    /// What the model multiplies values of 0 to 255 by, and adds, before its first layer.
+    pub(crate) rescaling: Option<[f64; 2]>,
+}
+
+impl Input {
+    /// The metadata key under which readers hand it on, as JSON.
+    pub(crate) const KEY: &str = "keras_input";
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Config {
+    name: Option<String>,
+    input: Input,
+    epsilon: Option<f64>,
+    /// The activation behind the last layer that has one.
+    activation: Option<String>,
+}
+
+impl Config {
+    /// Reads a description.
+    ///
+    /// # Errors
+    /// Where it is no description of a model, or of one that computes what no MobileNet classifier does, such as another
+    /// pooling: weights alone would not show it.
+    pub(crate) fn read(json: &[u8]) -> Result<Config, String> {
+        let model = serde_json::from_slice(json).map_err(|e| format!("its model's description: {e}"))?;
+        Config::of(&model)
+    }
+
+    /// The same from parsed JSON.
+    pub(crate) fn of(model: &Value) -> Result<Config, String> {
+        let mut config = Config { name: text(&model["config"]["name"]).map(str::to_owned), ..Config::default() };
+        config.layer(model)?;
+        Ok(config)
+    }
+
+    /// What a layer says, and the layers in it, in order.
+    fn layer(&mut self, layer: &Value) -> Result<(), String> {
+        let (class, config) = (text(&layer["class_name"]).unwrap_or_default(), &layer["config"]);
+        let name = text(&config["name"]).or(text(&layer["name"])).unwrap_or("without a name");
+        if !KNOWN.contains(&class) {
+            let class = if class.is_empty() { "without a class".to_owned() } else { format!("a {class}") };
+            return Err(format!("its layer {name} is {class}, which no MobileNet classifier has"));
+        }
+        // Sequential models of Keras 2.1 are a bare list.
+        let inner = config["layers"].as_array().or(config.as_array());
+        if let Some(layers) = inner {
+            return layers.iter().try_for_each(|layer| self.layer(layer));
+        }
+        self.input.size = self.input.size.or(input_size(config));
+        match class {
+            "Rescaling" => self.rescale(name, config)?,
+            "Resizing" => self.input.size = size(&config["height"], &config["width"]),
+            "BatchNormalization" => self.norm(name, config)?,
+            "Softmax" => self.activation = Some("softmax".into()),
+            _ => {}
+        }
+        if let Some(activation) = text(&config["activation"]) {
+            self.activation = Some(activation.to_owned());
+        }
+        Ok(())
+    }
+
+    /// One rescaling after another is one.
+    fn rescale(&mut self, name: &str, config: &Value) -> Result<(), String> {
+        let (Some(scale), Some(offset)) = (config["scale"].as_f64(), config["offset"].as_f64()) else {
+            return Err(format!("its layer {name} rescales by something other than one number"));
+        };
+        let [before, added] = self.input.rescaling.unwrap_or([1.0, 0.0]);
+        self.input.rescaling = Some([before * scale, added * scale + offset]);
+        Ok(())
+    }
+
+    fn norm(&mut self, name: &str, config: &Value) -> Result<(), String> {
+        let epsilon = config["epsilon"].as_f64().unwrap_or(1e-3);
+        match self.epsilon.replace(epsilon) {
+            Some(other) if other != epsilon => Err(format!(
+                "its batch norms have different epsilons, {other} and, in layer {name}, {epsilon}; a MobileNet has one"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What there is to say of a file without a description.
+    pub(crate) fn called(name: Option<String>) -> Config {
+        Config { name, ..Config::default() }
+    }
+
+    /// The same as metadata of the tensors.
+    pub(super) fn metadata(&self) -> BTreeMap<String, String> {
+        let input =
+            (self.input != Input::default()).then(|| serde_json::to_string(&self.input).expect("plain numbers"));
+        let outputs = (self.activation.as_deref() == Some("sigmoid")).then(|| "independent".to_owned());
+        let entries = [
+            ("family", self.name.clone()),
+            (Input::KEY, input),
+            ("bn_epsilon", self.epsilon.map(|epsilon| epsilon.to_string())),
+            ("outputs", outputs),
+        ];
+        entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    value.as_str()
+}
+
+/// Height and width of a layer's input where it gives them: `batch_input_shape` in Keras 2, `batch_shape` in Keras 3.
+fn input_size(config: &Value) -> Option<[usize; 2]> {
+    let shape = config["batch_shape"].as_array().or(config["batch_input_shape"].as_array())?;
+    match &shape[..] {
+        [_, height, width, channels] if channels.as_u64().is_some_and(|n| n <= 4) => size(height, width),
+        [_, _, height, width] => size(height, width),
+        _ => None,
+    }
+}
+
+fn size(height: &Value, width: &Value) -> Option<[usize; 2]> {
+    let pixels = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+    Some([pixels(height)?, pixels(width)?])
+}
