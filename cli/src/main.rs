@@ -21,6 +21,7 @@ mod explain;
 mod failure;
 mod info;
 mod inputs;
+mod man;
 mod models;
 mod print;
 mod profile;
@@ -67,6 +68,7 @@ enum Command {
     Bench(bench::Bench),
     Profile(profile::Profile),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Command::Bench(command) => command.run(),
         Command::Profile(command) => command.run(),
         Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -52,6 +52,16 @@ mod pages {
     struct Readme;
     #[doc = include_str!("../../docs/pull.md")]
     struct Pull;
+    #[doc = include_str!("../../docs/classify.md")]
+    struct Classify;
+    #[doc = include_str!("../../docs/features.md")]
+    struct Features;
+    #[doc = include_str!("../../docs/file-format.md")]
+    struct FileFormat;
+    #[doc = include_str!("../../docs/pull.md")]
+    struct Pull;
+    #[doc = include_str!("../../docs/weights.md")]
+    struct Weights;
     #[doc = include_str!("../../docs/tables.md")]
     struct Tables;
     #[doc = include_str!("../../docs/training.md")]
