@@ -51,6 +51,11 @@ fn commands(page: &Path) -> Vec<String> {
 fn folder() -> Folder {
     let folder = Folder::new();
     folder.photos("photos", 4);
+    for class in fs::read_dir(folder.path("photos")).unwrap().map(|entry| entry.unwrap().path()) {
+        for photo in fs::read_dir(class).unwrap().map(|entry| entry.unwrap().path()) {
+            fs::rename(&photo, photo.with_extension("jpg")).unwrap();
+        }
+    }
     for name in ["photo.jpg", "new.jpg", "owl.jpg"] {
         folder.write(name, photo(96, 80, name.len()));
     }

@@ -233,9 +233,9 @@ fn bad_input_is_refused_with_what_to_do() {
         (&["summary", "mobilenet_v1", "--classes", "0"], "0 classes; give 1 to 1000000"),
         (&["summary", "mobilenet_v1", "--output-stride", "5"], "output stride is 5; give 32, 16 or 8"),
         (
-            &["summary", "mobilenet_v1", "--width-rule", "keras"],
-            "invalid value 'keras' for '--width-rule <RULE>': there is no width rule \"keras\"; there are tensorflow, \
-             timm, torchvision",
+            &["summary", "mobilenet_v1", "--width-rule", "slim"],
+            "invalid value 'slim' for '--width-rule <RULE>': there is no width rule \"slim\"; there are tensorflow, \
+             timm, torchvision, keras",
         ),
         (
             &["summary", "mobilenet_v1", "--padding", "valid"],

@@ -93,7 +93,7 @@ fn an_explanation_is_a_picture_of_the_photos_size_and_a_map() {
     assert_eq!((&report["class"], &report["probability"]), (&best["class"], &best["probability"]));
     folder.refused(
         "explain photos/p1.bmp --weights v3.safetensors -o why.png --class owl",
-        "there is no class \"owl\": give a name, or 0 to 3",
+        "there is no class \"owl\"; give one of the 4 names as it is written, or a number below 4",
     );
     folder.refused(
         "explain photos/p1.bmp --weights v3.safetensors -o why.gif",

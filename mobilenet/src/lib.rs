@@ -50,8 +50,6 @@ pub use mobilenet_run::{Arena, Classifier, ClassifierOptions, Error, Image, Labe
 mod pages {
     #[doc = include_str!("../../README.md")]
     struct Readme;
-    #[doc = include_str!("../../docs/pull.md")]
-    struct Pull;
     #[doc = include_str!("../../docs/classify.md")]
     struct Classify;
     #[doc = include_str!("../../docs/features.md")]
