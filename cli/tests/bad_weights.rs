@@ -52,7 +52,11 @@ fn damaged_weights_are_refused() {
             "tensor stem.norm.bias lies at 1366704..1366736, and the file holds 1366732 bytes of data: it is cut \
              short or damaged",
         ),
-        ("noise.safetensors", noise, "has no known format; weights are read from safetensors and PyTorch (.pth)"),
+        (
+            "noise.safetensors",
+            noise,
+            "has no known format; weights are read from safetensors, PyTorch (.pth) and TensorFlow Lite",
+        ),
         (
             "claim.safetensors",
             [&u64::MAX.to_le_bytes()[..], b"{}"].concat(),
@@ -95,8 +99,8 @@ fn damaged_weights_are_refused() {
         (
             "page.pth",
             b"<!DOCTYPE html>".to_vec(),
-            "is a web page, not the file that its link promised; weights are read from safetensors and PyTorch \
-             (.pth)",
+            "is a web page, not the file that its link promised; weights are read from safetensors, PyTorch \
+             (.pth) and TensorFlow Lite",
         ),
     ] {
         folder.write(name, bytes);

@@ -18,10 +18,12 @@ pub enum Origin {
     Torchvision,
     /// timm's (timm@1.0.31 models/mobilenetv3.py, efficientnet.py).
     Timm,
+    /// TensorFlow Lite's, whose layers the reader calls as we do: their own names mean nothing.
+    TensorFlowLite,
 }
 
 impl Origin {
-    /// All origins.
+    /// The origins that names tell apart.
     pub const ALL: [Origin; 3] = [Origin::Torchvision, Origin::Timm, Origin::Ours];
 
     /// Its name, as metadata has it.
@@ -30,6 +32,7 @@ impl Origin {
             Origin::Ours => "mobilenet",
             Origin::Torchvision => "torchvision",
             Origin::Timm => "timm",
+            Origin::TensorFlowLite => "TensorFlow Lite",
         }
     }
 
@@ -37,7 +40,7 @@ impl Origin {
     pub fn find(has: impl Fn(&str) -> bool) -> Option<Origin> {
         Origin::ALL.into_iter().find(|origin| {
             has(match origin {
-                Origin::Ours => "stem.conv.weight",
+                Origin::Ours | Origin::TensorFlowLite => "stem.conv.weight",
                 Origin::Torchvision => "features.0.0.weight",
                 Origin::Timm => "conv_stem.weight",
             })
@@ -162,7 +165,7 @@ impl Names {
         let nodes: HashSet<&str> = graph.nodes.iter().map(|n| n.name.as_str()).collect();
         let has = |node: &str| nodes.contains(node);
         let scheme = match (origin, has("hidden")) {
-            (Origin::Ours, _) => {
+            (Origin::Ours | Origin::TensorFlowLite, _) => {
                 let same = graph.parameters().into_iter().map(|p| (p.name.clone(), p.name));
                 return Ok(Names(same.collect()));
             }

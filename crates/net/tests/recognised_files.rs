@@ -96,7 +96,7 @@ fn every_family_width_and_rule_is_recognised() {
                 let rules = match origin {
                     Origin::Torchvision => vec![WidthRule::Torchvision],
                     Origin::Timm => vec![WidthRule::Timm],
-                    Origin::Ours => WidthRule::ALL.to_vec(),
+                    Origin::Ours | Origin::TensorFlowLite => WidthRule::ALL.to_vec(),
                 };
                 for width_rule in rules {
                     let spec = Spec { width, width_rule, classes: 7, input_channels: 4, ..Spec::default() };

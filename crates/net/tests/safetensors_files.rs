@@ -81,7 +81,11 @@ fn a_file_cut_anywhere_is_refused() {
         assert!(open("w.safetensors", &whole[..cut]).is_err(), "cut at {cut}");
     }
     refused("w.safetensors", &whole[..0], "the file is empty");
-    refused("w.safetensors", &whole[..7], "has no known format; weights are read from safetensors and PyTorch (.pth)");
+    refused(
+        "w.safetensors",
+        &whole[..7],
+        "has no known format; weights are read from safetensors, PyTorch (.pth) and TensorFlow Lite",
+    );
     refused(
         "w.safetensors",
         &whole[..40],
@@ -180,7 +184,10 @@ fn bad_entries_are_refused() {
 fn other_kinds_of_files_are_named() {
     for (bytes, what) in [
         (&b"\x89HDF\r\n\x1a\n\0\0\0\0"[..], "is an HDF5 file (Keras .h5)"),
-        (b"\x1c\0\0\0TFL3\x14\0", "is a TensorFlow Lite model"),
+        (
+            b"sys_info\0\0\0\0\0\0\0\0",
+            "is PyTorch's first format, a tar archive of before version 0.1.10: save it again with torch.save",
+        ),
         (b"\x08\x08\x12\x07pytorch", "looks like an ONNX model"),
         (
             b"version https://git-lfs.github.com/spec/v1",
@@ -190,7 +197,11 @@ fn other_kinds_of_files_are_named() {
         (b"\x1f\x8b\x08\0", "is compressed with gzip: unpack it first"),
         (b"\xff\xd8\xff\xe0 a photo", "has no known format"),
     ] {
-        refused("w.bin", bytes, &format!("{what}; weights are read from safetensors and PyTorch (.pth)"));
+        refused(
+            "w.bin",
+            bytes,
+            &format!("{what}; weights are read from safetensors, PyTorch (.pth) and TensorFlow Lite"),
+        );
     }
 }
 
