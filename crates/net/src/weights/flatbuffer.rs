@@ -150,7 +150,7 @@ mod tests {
         10, 0, 12, 0, 4, 0, 8, 0, 12, 0, // sizes, then the three fields
         10, 0, 0, 0, // back to the sizes
         7, 0, 0, 0, // a byte
-        6, 0, 0, 0, // the vector
+        8, 0, 0, 0, // the vector
         244, 255, 255, 255, // the table: forward beyond the end
         2, 0, 0, 0, 1, 0, 0, 0, 2, 0, // the vector, cut short
     ];
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(table.byte(0), Ok(7));
         assert_eq!(table.int(5, -1), Ok(-1));
         assert_eq!(table.text(9), Ok(""));
-        let outside = Damaged::Outside { at: 32, bytes: 8, len: 40 };
+        let outside = Damaged::Outside { at: 34, bytes: 8, len: 40 };
         assert_eq!(table.ints(1, "sizes", 8), Err(outside));
         assert_eq!(table.table(2).err(), Some(Damaged::Offset(26)));
         let whole = [&CYCLE[..], &[0, 0]].concat();

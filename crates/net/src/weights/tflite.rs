@@ -136,7 +136,12 @@ fn weight(model: &Model, budget: &mut usize, layer: &Convolution) -> Result<Tens
         true => Data::from_le_bytes(dtype, bytes),
         false => Data::from_le_bytes(dtype, &strided::gather(bytes, dtype.size(), &shape, &strides, count)),
     };
-    Ok(Tensor::new(layer.shape.to_vec(), data))
+    let tensor = Tensor::new(layer.shape.to_vec(), data);
+    if layer.weight_scale == 1.0 {
+        return Ok(tensor);
+    }
+    let scaled = tensor.into_f32().into_iter().map(|weight| weight * layer.weight_scale).collect();
+    Ok(Tensor::from_f32(&layer.shape, scaled))
 }
 
 /// The bias, zeros where there is none.

@@ -35,6 +35,8 @@ pub(super) struct Convolution {
     /// The tensor of the weights, out×kh×kw×in, depthwise 1×kh×kw×c.
     pub weight: usize,
     pub bias: Option<usize>,
+    /// To be multiplied into the weights, and not into the bias.
+    pub weight_scale: f32,
     /// To be added to the bias.
     pub bias_shift: f32,
 }
@@ -260,7 +262,7 @@ impl Walk<'_> {
             self.window([shape[2], shape[3]], &sliding)?;
             (sliding.stride, sliding.fused)
         };
-        let convolution = Convolution { is_depthwise, shape, stride, weight, bias, bias_shift: 0.0 };
+        let convolution = Convolution { is_depthwise, shape, stride, weight, bias, weight_scale: 1.0, bias_shift: 0.0 };
         self.push(index, Kind::Convolution(convolution));
         self.fused(index, fused)
     }
@@ -351,36 +353,48 @@ fn is(values: &[f32], value: f32) -> bool {
 }
 
 /// Puts hard sigmoid and h-swish together: relu6(x + 3) / 6 and x · relu6(x + 3) / 6. Converters add the 3 to the bias of
-/// the layer before where nothing else reads its result.
+/// the layer before where nothing else reads its result. Some files have 0.16667 for the sixth: what it differs by goes
+/// into the weights of the convolution behind the gate.
 fn put_together(steps: Vec<Step>) -> Vec<Step> {
     let mut out: Vec<Step> = Vec::with_capacity(steps.len());
-    for step in steps {
-        match (&step.kind, out.as_mut_slice()) {
+    // What a gate has to be multiplied by to be the file's.
+    let mut correction = 1.0;
+    for mut step in steps {
+        match (&mut step.kind, out.as_mut_slice()) {
             (
                 Kind::Scale(sixth),
                 [.., Step { kind: before, .. }, Step { kind: Kind::Activation(Activation::Relu6), .. }],
-            ) if is(sixth, 1.0 / 6.0) => {
-                match before {
-                    Kind::Shift(three) if is(three, 3.0) => out.truncate(out.len() - 2),
-                    Kind::Convolution(convolution) => {
-                        convolution.bias_shift -= 3.0;
-                        out.truncate(out.len() - 1);
-                    }
-                    _ => {
-                        out.push(step);
-                        continue;
-                    }
+            ) if is(sixth, 1.0 / 6.0) && is_centred(before) => {
+                correction = sixth[0] * 6.0;
+                let is_shift = matches!(before, Kind::Shift(_));
+                if let Kind::Convolution(convolution) = before {
+                    convolution.bias_shift -= 3.0;
                 }
+                out.truncate(out.len() - 1 - usize::from(is_shift));
                 out.push(Step { kind: Kind::Activation(Activation::HardSigmoid), ..step });
+                continue;
             }
-            (&Kind::Multiply(x), [.., before, Step { kind: Kind::Activation(Activation::HardSigmoid), .. }])
-                if before.output == Some(x) =>
+            (&mut Kind::Multiply(x), [.., before, Step { kind: Kind::Activation(Activation::HardSigmoid), .. }])
+                if before.output == Some(x) && (correction - 1.0).abs() < 1e-6 =>
             {
                 out.truncate(out.len() - 1);
                 out.push(Step { kind: Kind::Activation(Activation::HSwish), ..step });
+                continue;
             }
-            _ => out.push(step),
+            // The gate itself: the correction is for what follows.
+            (Kind::Multiply(_), _) => {}
+            (Kind::Convolution(convolution), _) => convolution.weight_scale = std::mem::replace(&mut correction, 1.0),
+            _ => correction = 1.0,
         }
+        out.push(step);
     }
     out
+}
+
+/// Whether 3 is added before a hard sigmoid's ReLU6: by a step of its own, or in a bias.
+fn is_centred(before: &Kind) -> bool {
+    match before {
+        Kind::Shift(three) => is(three, 3.0),
+        other => matches!(other, Kind::Convolution(_)),
+    }
 }
