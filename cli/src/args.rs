@@ -28,7 +28,7 @@ pub struct SpecArgs {
     /// Width multiplier
     #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
     pub width: Option<f64>,
-    /// Outputs of the classifier
+    /// Outputs of the classifier; 0 for a network without one
     #[arg(long, value_name = "N")]
     pub classes: Option<usize>,
     /// Channels of the input

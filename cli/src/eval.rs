@@ -66,6 +66,7 @@ struct Report {
 impl Eval {
     pub fn run(self) -> Result<(), Failure> {
         let loaded = mobilenet::net::load(&self.weights, &self.spec.overrides(None))?;
+        loaded.expect_classifier(&self.weights)?;
         loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
         let has = loaded.recognised.spec.classes;
         let (dataset, classes_by) = self.photos(loaded.recognised.labels.as_deref(), has)?;

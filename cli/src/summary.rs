@@ -53,7 +53,11 @@ impl Summary {
 
 /// Everything for people.
 fn page(name: &str, spec: &Spec, Resolution { h, w }: Resolution, costs: &Costs) -> String {
-    let heading = format!("{name}, width {}, {h}×{w} pixels, {} classes", spec.width, thousands(spec.classes as u64));
+    let classes = match spec.classes {
+        0 => "no classifier".to_owned(),
+        classes => format!("{} classes", thousands(classes as u64)),
+    };
+    let heading = format!("{name}, width {}, {h}×{w} pixels, {classes}", spec.width);
     let separable = costs.layers.iter().any(|l| l.as_convolution.is_some());
     let note = "\n\nMAdds: multiply-adds, in millions. full conv: of the full convolution that a depthwise layer and the 1x1\n\
                 behind it stand for. factor: what the two cost of it, 1/N + 1/k² for N outputs and a k×k window.";

@@ -39,7 +39,8 @@ fn nonsense_in_flags_is_refused() {
         ("--width -1", "width is -1; give a number above 0, at most 16"),
         ("--width nan", "width is NaN; give a number above 0, at most 16"),
         ("--width 1e9", "width is 1000000000; give a number above 0, at most 16"),
-        ("--classes 0", "0 classes; give 1 to 1000000"),
+        ("--classes 0", "the network has no classifier: it gives 1280 features, `pooled`"),
+        ("--classes 1000001", "1000001 classes; give at most 1000000, 0 for a network without a classifier"),
         ("--input-channels 0", "0 input channels; give 1 to 4096"),
         ("--bn-epsilon -1", "batch-norm epsilon is -1; give a number above 0, at most 1"),
         ("--output-stride 7", "output stride is 7; give 32, 16 or 8"),
@@ -157,8 +158,8 @@ fn bad_input_tensors_are_refused() {
     );
     folder.refused(
         &format!("{run} photo.bmp"),
-        "photo.bmp: has no known format; weights are read from safetensors, Keras (.h5), Keras (.keras), PyTorch (.pth) \
-         and TensorFlow.js (model.json)",
+        "photo.bmp: has no known format; weights are read from safetensors, Keras (.h5), Keras (.keras), PyTorch (.pth), \
+         TensorFlow.js (model.json) and TensorFlow Lite",
     );
     for (name, tensor, text) in [
         ("flat", noise(&[3, 64]), "flat: input has shape [3, 64]; N×C×H×W or C×H×W is needed"),

@@ -55,8 +55,8 @@ fn damaged_weights_are_refused() {
         (
             "noise.safetensors",
             noise,
-            "has no known format; weights are read from safetensors, Keras (.h5), Keras (.keras), PyTorch (.pth) and \
-             TensorFlow.js (model.json)",
+            "has no known format; weights are read from safetensors, Keras (.h5), Keras (.keras), PyTorch (.pth), \
+             TensorFlow.js (model.json) and TensorFlow Lite",
         ),
         (
             "claim.safetensors",
@@ -101,7 +101,7 @@ fn damaged_weights_are_refused() {
             "page.pth",
             b"<!DOCTYPE html>".to_vec(),
             "is a web page, not the file that its link promised; weights are read from safetensors, Keras (.h5), \
-             Keras (.keras), PyTorch (.pth) and TensorFlow.js (model.json)",
+             Keras (.keras), PyTorch (.pth), TensorFlow.js (model.json) and TensorFlow Lite",
         ),
     ] {
         folder.write(name, bytes);

@@ -230,7 +230,10 @@ fn bad_input_is_refused_with_what_to_do() {
         ),
         (&["summary", "mobilenet_v1", "--width", "-1"], "width is -1; give a number above 0, at most 16"),
         (&["summary", "mobilenet_v1", "--width", "nan"], "width is NaN; give a number above 0, at most 16"),
-        (&["summary", "mobilenet_v1", "--classes", "0"], "0 classes; give 1 to 1000000"),
+        (
+            &["summary", "mobilenet_v1", "--classes", "1000001"],
+            "1000001 classes; give at most 1000000, 0 for a network without a classifier",
+        ),
         (&["summary", "mobilenet_v1", "--output-stride", "5"], "output stride is 5; give 32, 16 or 8"),
         (
             &["summary", "mobilenet_v1", "--width-rule", "slim"],

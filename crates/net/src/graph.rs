@@ -306,6 +306,13 @@ impl Graph {
         self.outputs.iter().chain(&self.taps).find(|(n, _)| n == name).map(|(_, id)| *id)
     }
 
+    /// What to say of a graph without `logits`.
+    pub fn no_classifier(&self) -> String {
+        let last = ["hidden", "pooled"].into_iter().find_map(|tap| Some((tap, self[self.find(tap)?].channels)));
+        let gives = last.map_or_else(String::new, |(tap, channels)| format!(": it gives {channels} features, `{tap}`"));
+        format!("has no classifier{gives}")
+    }
+
     /// The tensors that the graph needs, in node order.
     pub fn parameters(&self) -> Vec<Parameter> {
         self.ids().flat_map(|id| self.parameters_of(id)).collect()

@@ -23,6 +23,19 @@ pub struct Loaded {
     pub params: Params,
 }
 
+impl Loaded {
+    /// Refuses the network of `path` where it has no classifier, for whoever needs its answers.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that says what the network gives instead.
+    pub fn expect_classifier(&self, path: &Path) -> Result<(), Error> {
+        match self.graph.find("logits") {
+            Some(_) => Ok(()),
+            None => Err(Error::format(path, format!("{}; use `embed`", self.graph.no_classifier()))),
+        }
+    }
+}
+
 /// Opens a weights file, recognises its network and checks every parameter. A [`Card`](crate::Card) beside the file says
 /// what its metadata does not.
 ///

@@ -22,10 +22,12 @@ pub enum Origin {
     Timm,
     /// Keras's, of `keras.applications` in Keras 2 and 3 and in TensorFlow.js.
     Keras,
+    /// TensorFlow Lite's, whose layers the reader calls as we do: their own names mean nothing.
+    TensorFlowLite,
 }
 
 impl Origin {
-    /// All origins.
+    /// The origins that names tell apart.
     pub const ALL: [Origin; 4] = [Origin::Torchvision, Origin::Timm, Origin::Keras, Origin::Ours];
 
     /// Its name, as metadata has it.
@@ -35,6 +37,7 @@ impl Origin {
             Origin::Torchvision => "torchvision",
             Origin::Timm => "timm",
             Origin::Keras => "keras",
+            Origin::TensorFlowLite => "TensorFlow Lite",
         }
     }
 
@@ -42,7 +45,7 @@ impl Origin {
     pub fn find(has: impl Fn(&str) -> bool) -> Option<Origin> {
         Origin::ALL.into_iter().find(|origin| {
             let stems: &[&str] = match origin {
-                Origin::Ours => &["stem.conv.weight"],
+                Origin::Ours | Origin::TensorFlowLite => &["stem.conv.weight"],
                 Origin::Torchvision => &["features.0.0.weight"],
                 Origin::Timm => &["conv_stem.weight"],
                 Origin::Keras => &keras::STEMS,
@@ -169,7 +172,7 @@ impl Names {
         let nodes: HashSet<&str> = graph.nodes.iter().map(|n| n.name.as_str()).collect();
         let has = |node: &str| nodes.contains(node);
         let scheme = match (origin, has("hidden")) {
-            (Origin::Ours, _) => {
+            (Origin::Ours | Origin::TensorFlowLite, _) => {
                 let same = graph.parameters().into_iter().map(|p| (p.name.clone(), p.name));
                 return Ok(Names(same.collect()));
             }

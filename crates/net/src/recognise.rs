@@ -139,6 +139,8 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
     let says = Says { path, params };
     let hints = Hints::read(path, params, overrides)?;
     let origin = Origin::find(|name| params.tensors.contains_key(name)).ok_or_else(|| unknown(path, params))?;
+    let is_lite = params.metadata.get("library").is_some_and(|library| library == Origin::TensorFlowLite.name());
+    let origin = if origin == Origin::Ours && is_lite { Origin::TensorFlowLite } else { origin };
     let table = match &overrides.table {
         Some(table) => table.clone(),
         None => match params.metadata.get("table") {
@@ -180,6 +182,9 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
             }
         }
     };
+    if origin == Origin::TensorFlowLite {
+        guesses.extend(says.json::<Vec<String>>("guesses")?.unwrap_or_default());
+    }
     let labels: Option<Vec<String>> = says.json("labels")?;
     if let Some(labels) = labels.as_ref().filter(|l| l.len() != spec.classes) {
         let reason = format!("it names {} classes and has {}", labels.len(), spec.classes);
@@ -328,7 +333,8 @@ fn closest_spec(
         let op = &graph[parameters.iter().find(|p| p.name == ours)?.node].op;
         layout::shape(origin, op, tensor.shape()).get(axis).copied()
     };
-    let classes = overrides.classes.or_else(|| axis("classifier.weight", 0)).unwrap_or(spec.classes);
+    // Without a classifier the network gives features.
+    let classes = overrides.classes.or_else(|| axis("classifier.weight", 0)).unwrap_or(0);
     let input_channels = axis("stem.conv.weight", 1).unwrap_or(spec.input_channels);
     let last = table.blocks().last().and_then(|block| {
         let last = ["project.conv", "pointwise.conv", "conv.conv"];
@@ -373,7 +379,7 @@ fn closest_spec(
 /// Widths to try, the likely ones first: the metadata's, then those that could give the last block its channels.
 /// `last` is its channels at width 1 and in the file; without them every width is as unlikely, and only 1 is tried. Where several widths round to the same shapes, the rounder number
 /// is the likelier: quarters, the published 0.35, then twentieths, then hundredths.
-fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, usize)>) -> Vec<f64> {
+pub(crate) fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, usize)>) -> Vec<f64> {
     if let Some(width) = given {
         return vec![width];
     }
@@ -401,7 +407,7 @@ fn rules(origin: Origin, given: Option<WidthRule>, hint: Option<WidthRule>) -> V
         Origin::Torchvision => &[WidthRule::Torchvision, WidthRule::TensorFlow],
         Origin::Timm => &[WidthRule::Timm, WidthRule::TensorFlow],
         Origin::Keras => &[WidthRule::Keras, WidthRule::TensorFlow],
-        Origin::Ours => &WidthRule::ALL,
+        Origin::Ours | Origin::TensorFlowLite => &WidthRule::ALL,
     };
     // Metadata calls timm's rule TensorFlow's; where both fit they are the same.
     let hint = hint.filter(|&rule| (origin, rule) != (Origin::Timm, WidthRule::TensorFlow));
@@ -422,7 +428,7 @@ fn guess_padding(path: &Path, origin: Origin, guesses: &mut Vec<String>) -> Padd
             guesses.push("padding: symmetric (timm's names serve two paddings; --padding same for tf_ weights)".into());
             Padding::Symmetric
         }
-        Origin::Ours => {
+        Origin::Ours | Origin::TensorFlowLite => {
             guesses.push("padding: symmetric (the file does not say; --padding same otherwise)".into());
             Padding::Symmetric
         }
@@ -445,7 +451,7 @@ fn guess_epsilon(origin: Origin, family: Family, padding: Padding, guesses: &mut
             guesses.push("batch-norm epsilon: 0.00001 (timm's; --bn-epsilon 0.001 for tf_ weights)".into());
             1e-5
         }
-        (Origin::Ours, ..) => {
+        (Origin::Ours | Origin::TensorFlowLite, ..) => {
             guesses.push("batch-norm epsilon: 0.001 (the file does not say; --bn-epsilon otherwise)".into());
             1e-3
         }

@@ -74,8 +74,8 @@ fn reference_tensors_and_counters_are_left_out_unless_asked_for() {
 }
 
 /// What is said of a file that no reader claims.
-const READ: &str = "weights are read from safetensors, Keras (.h5), Keras (.keras), PyTorch (.pth) and TensorFlow.js \
-                    (model.json)";
+const READ: &str = "weights are read from safetensors, Keras (.h5), Keras (.keras), PyTorch (.pth), TensorFlow.js \
+                    (model.json) and TensorFlow Lite";
 
 #[test]
 fn a_file_cut_anywhere_is_refused() {
@@ -183,7 +183,10 @@ fn bad_entries_are_refused() {
 #[test]
 fn other_kinds_of_files_are_named() {
     for (bytes, what) in [
-        (&b"\x1c\0\0\0TFL3\x14\0"[..], "is a TensorFlow Lite model"),
+        (
+            &b"sys_info\0\0\0\0\0\0\0\0"[..],
+            "is PyTorch's first format, a tar archive of before version 0.1.10: save it again with torch.save",
+        ),
         (b"\x08\x08\x12\x07pytorch", "looks like an ONNX model"),
         (
             b"version https://git-lfs.github.com/spec/v1",

@@ -287,13 +287,7 @@ fn compressed_entries_and_forged_sizes_are_refused() {
 }
 
 #[test]
-fn the_old_format_says_how_to_save_again() {
-    refused(
-        "old.pth",
-        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.",
-        "has PyTorch's old format, from before version 1.6. Save it again: \
-         python -c \"import torch; torch.save(torch.load('old.pth', weights_only=True), 'new.pth')\"",
-    );
+fn bare_pickles_are_refused() {
     refused("w.pkl", b"\x80\x04N.", "is a bare pickle; PyTorch's files are zip archives. Save it with torch.save");
 }
 

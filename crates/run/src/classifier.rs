@@ -109,7 +109,7 @@ impl Classifier {
     /// Opens a weights file; network, preprocessing and labels follow from it.
     ///
     /// # Errors
-    /// A file that cannot be read, is no weights file or fits no network.
+    /// A file that cannot be read, is no weights file, fits no network or has no classifier.
     ///
     /// # Examples
     /// ```no_run
@@ -130,7 +130,9 @@ impl Classifier {
     /// # Errors
     /// As [`Classifier::open`]; a list of names of another length than the classes.
     pub fn open_with(weights: impl AsRef<Path>, options: &ClassifierOptions) -> Result<Classifier, Error> {
-        let Loaded { recognised, graph, params } = mobilenet_net::load(weights, &options.network)?;
+        let loaded = mobilenet_net::load(&weights, &options.network)?;
+        loaded.expect_classifier(weights.as_ref())?;
+        let Loaded { recognised, graph, params } = loaded;
         let channels = recognised.spec.input_channels;
         if channels != 3 {
             return Err(Error::Channels { network: recognised.table.name.clone(), channels });

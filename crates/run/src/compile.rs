@@ -106,6 +106,9 @@ fn compile_graph(graph: &Graph, folded: Folded, outputs: &[String], how: (Isa, P
 }
 
 fn unknown_output(graph: &Graph, name: &str) -> String {
+    if name == "logits" {
+        return format!("the network {}", graph.no_classifier());
+    }
     let known: Vec<&str> = graph.outputs.iter().chain(&graph.taps).map(|(n, _)| n.as_str()).collect();
     format!("the network has no output or tap named {name}; it has {}", known.join(", "))
 }

@@ -39,8 +39,9 @@ impl Teacher {
     /// Opens a teacher of `classes` for the photos of `student`. Classes that the teacher's file names may stand in another
     /// order there.
     pub fn open(recipe: &recipe::Teacher, student: &Recipe, classes: &[String], isa: Isa) -> Result<Teacher, Error> {
-        let mobilenet_net::Loaded { recognised, graph, params } =
-            mobilenet_net::load(&recipe.weights, &Default::default())?;
+        let loaded = mobilenet_net::load(&recipe.weights, &Default::default())?;
+        loaded.expect_classifier(Path::new(&recipe.weights))?;
+        let mobilenet_net::Loaded { recognised, graph, params } = loaded;
         let refuse = |reason: String| Err(mobilenet_net::Error::format(Path::new(&recipe.weights), reason).into());
         let (has, count) = (recognised.spec.classes, classes.len());
         if has != count {

@@ -14,7 +14,8 @@ impl Table {
     /// The network as `spec` asks.
     ///
     /// Nodes are named by their place: `stem`, `block1` …, `head`, `pool`, `hidden`, `classifier`, and inside them
-    /// `conv`, `norm`, `act`. Outputs are `features`, the last map before the pool, and `logits`.
+    /// `conv`, `norm`, `act`. Outputs are `features`, the last map before the pool, and `logits`, which a network of no
+    /// classes lacks.
     ///
     /// # Errors
     /// [`Error::Config`] where the table or the spec is no network, or one too large for any machine's good.
@@ -36,6 +37,7 @@ impl Table {
                 Part::Head => builder.head(&row),
                 Part::Pool => builder.pool(),
                 Part::Hidden => builder.hidden(&row),
+                Part::Classifier if spec.classes == 0 => {}
                 Part::Classifier => builder.classifier(),
             }
         }

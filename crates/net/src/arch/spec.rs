@@ -96,7 +96,8 @@ pub(super) fn scale(channels: usize, width: f64) -> usize {
 pub struct Spec {
     /// Width multiplier (V1 §3.3), above 0 and at most 16.
     pub width: f64,
-    /// Outputs of the classifier.
+    /// Outputs of the classifier. 0 leaves it out: the network ends with the features that it would read (`pooled`, in V3
+    /// `hidden`), and has no `logits`, as timm's networks with `num_classes=0`.
     pub classes: usize,
     /// Channels of the input.
     pub input_channels: usize,
@@ -148,8 +149,11 @@ impl Spec {
         if !(self.width > 0.0 && self.width <= MAX_WIDTH) {
             return refuse(format!("width is {}; give a number above 0, at most {MAX_WIDTH}", self.width));
         }
-        if !(1..=MAX_CLASSES).contains(&self.classes) {
-            return refuse(format!("{} classes; give 1 to {MAX_CLASSES}", self.classes));
+        if self.classes > MAX_CLASSES {
+            return refuse(format!(
+                "{} classes; give at most {MAX_CLASSES}, 0 for a network without a classifier",
+                self.classes
+            ));
         }
         if !(1..=MAX_INPUT_CHANNELS).contains(&self.input_channels) {
             return refuse(format!("{} input channels; give 1 to {MAX_INPUT_CHANNELS}", self.input_channels));
@@ -192,8 +196,10 @@ mod tests {
             (Spec { width: 0.0, ..ok.clone() }, "width is 0; give a number above 0, at most 16"),
             (Spec { width: f64::NAN, ..ok.clone() }, "width is NaN; give a number above 0, at most 16"),
             (Spec { width: f64::INFINITY, ..ok.clone() }, "width is inf; give a number above 0, at most 16"),
-            (Spec { classes: 0, ..ok.clone() }, "0 classes; give 1 to 1000000"),
-            (Spec { classes: 1_000_001, ..ok.clone() }, "1000001 classes; give 1 to 1000000"),
+            (
+                Spec { classes: 1_000_001, ..ok.clone() },
+                "1000001 classes; give at most 1000000, 0 for a network without a classifier",
+            ),
             (Spec { input_channels: 0, ..ok.clone() }, "0 input channels; give 1 to 4096"),
             (Spec { bn_epsilon: -1.0, ..ok.clone() }, "batch-norm epsilon is -1; give a number above 0, at most 1"),
             (Spec { output_stride: 4, ..ok.clone() }, "output stride is 4; give 32, 16 or 8"),

@@ -165,7 +165,7 @@ impl Row {
     }
 
     /// Whether the row has a non-linearity.
-    pub(super) fn has_activation(&self) -> bool {
+    pub(crate) fn has_activation(&self) -> bool {
         !matches!(self.operator, Operator::Pool | Operator::Classifier)
     }
 }

@@ -4,13 +4,18 @@
 //! positions (`Source`) and map nothing into memory: a file cut short under a map kills the process, and mapped pages
 //! count as memory. Every length is checked against the file's size before it allocates or indexes anything.
 
+mod flatbuffer;
 mod hdf5;
 pub(crate) mod keras;
 mod pickle;
 mod safetensors;
 mod source;
+mod state_dict;
+mod strided;
 mod tfjs;
+mod tflite;
 mod torch;
+mod torch_legacy;
 
 use std::path::Path;
 
@@ -22,7 +27,15 @@ pub use safetensors::save;
 
 /// The formats that are read. The first that claims a file reads it: one file of safetensors in 256 starts as JSON does,
 /// and Keras's archives start as PyTorch's.
-const FORMATS: &[Format] = &[safetensors::FORMAT, keras::H5, keras::ARCHIVE, torch::FORMAT, tfjs::FORMAT];
+const FORMATS: &[Format] = &[
+    safetensors::FORMAT,
+    keras::H5,
+    keras::ARCHIVE,
+    torch_legacy::FORMAT,
+    torch::FORMAT,
+    tfjs::FORMAT,
+    tflite::FORMAT,
+];
 
 /// Bytes at the start of a file that decide about its format: a zip archive's first name stands behind thirty.
 const HEAD: u64 = 128;
@@ -45,7 +58,10 @@ type Mark = fn(&[u8]) -> bool;
 
 /// What else people bring: what to say of it, and how it starts.
 const FOREIGN: &[(&str, Mark)] = &[
-    ("is a TensorFlow Lite model", |head| head.get(4..8) == Some(b"TFL3")),
+    // torch.save until January 2017; the archive's first entry.
+    ("is PyTorch's first format, a tar archive of before version 0.1.10: save it again with torch.save", |head| {
+        head.starts_with(b"sys_info\0")
+    }),
     // A protobuf whose first field is the format's version and whose second is the producer's name.
     ("looks like an ONNX model", |head| matches!(head, [0x08, 1..=20, 0x12, ..])),
     ("is a NumPy array", |head| head.starts_with(b"\x93NUMPY")),
@@ -106,7 +122,9 @@ fn unknown(head: &[u8]) -> String {
         return "the file is empty".into();
     }
     let what = FOREIGN.iter().find(|(_, is)| is(head)).map_or("has no known format", |(what, _)| what);
-    let read: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
-    let (last, others) = read.split_last().expect("there are formats");
-    format!("{what}; weights are read from {} and {last}", others.join(", "))
+    // PyTorch's two formats have one name.
+    let mut read: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
+    read.dedup();
+    let last = read.pop().unwrap_or_default();
+    format!("{what}; weights are read from {} and {last}", read.join(", "))
 }

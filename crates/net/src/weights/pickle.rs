@@ -85,10 +85,11 @@ pub(super) struct Storage {
     pub(super) dtype: Option<DType>,
 }
 
-/// Functions by module and name, as torch 2 writes them.
+/// Functions by module and name, as torch writes them.
 const CALLABLES: &[(&str, &str, Callable)] = &[
     ("collections", "OrderedDict", Callable::OrderedDict),
     ("torch._utils", "_rebuild_tensor_v2", Callable::RebuildTensor),
+    ("torch._utils", "_rebuild_tensor", Callable::RebuildTensor), // torch before 0.4
     ("torch._utils", "_rebuild_parameter", Callable::RebuildParameter),
     ("torch", "Size", Callable::Size),
 ];
@@ -138,7 +139,7 @@ pub(super) enum Value {
     Dict(Vec<(Id, Id)>),
     Callable(Callable),
     StorageType(&'static Storage),
-    Stored { storage: &'static Storage, key: String, elements: u64 },
+    Stored { storage: &'static Storage, key: String, elements: u64, start: u64 },
     Tensor(View),
 }
 
@@ -159,7 +160,20 @@ impl std::ops::Index<Id> for Pickle {
 impl Pickle {
     /// Runs the pickle.
     pub(super) fn run(bytes: &[u8]) -> Result<Pickle, Refused> {
+        machine::run(bytes).map(|(pickle, _)| pickle)
+    }
+
+    /// Runs the first of several pickles; returns what lies behind it, too.
+    pub(super) fn run_first(bytes: &[u8]) -> Result<(Pickle, &[u8]), Refused> {
         machine::run(bytes)
+    }
+
+    /// Key and type of every reference to a storage.
+    pub(super) fn storages(&self) -> impl Iterator<Item = (&str, &'static Storage)> {
+        self.values.iter().filter_map(|value| match value {
+            Value::Stored { storage, key, .. } => Some((key.as_str(), *storage)),
+            _ => None,
+        })
     }
 
     /// The value that the pickle stands for.

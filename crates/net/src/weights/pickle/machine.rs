@@ -5,15 +5,15 @@ use super::{
     Value, View,
 };
 
-/// Runs a pickle to its end.
-pub(super) fn run(bytes: &[u8]) -> Result<Pickle, Refused> {
+/// Runs a pickle to its end; returns what lies behind it, too.
+pub(super) fn run(bytes: &[u8]) -> Result<(Pickle, &[u8]), Refused> {
     let mut machine = Machine { bytes, ..Machine::default() };
     let root = loop {
         if let Some(root) = machine.step()? {
             break root;
         }
     };
-    Ok(Pickle { values: machine.values, root })
+    Ok((Pickle { values: machine.values, root }, machine.bytes))
 }
 
 /// The machine's state.
@@ -332,11 +332,13 @@ impl<'a> Machine<'a> {
     }
 
     fn view(&self, storage: Id, offset: Id, shape: Id, strides: Id) -> Result<View, Refused> {
-        let (Value::Stored { storage, key, elements }, Value::Tuple(shape), Value::Tuple(strides), Some(offset)) =
+        let wrong = Refused::Shape("describes a tensor wrongly");
+        let (Value::Stored { storage, key, elements, start }, Value::Tuple(shape), Value::Tuple(strides), Some(offset)) =
             (&self[storage], &self[shape], &self[strides], self.natural(offset))
         else {
-            return Err(Refused::Shape("describes a tensor wrongly"));
+            return Err(wrong);
         };
+        let Some(offset) = offset.checked_add(*start) else { return Err(wrong) };
         let dimensions = shape.len().max(strides.len());
         if dimensions > MAX_DIMENSIONS {
             return Err(Refused::Dimensions(dimensions));
@@ -345,7 +347,7 @@ impl<'a> Machine<'a> {
             (Some(shape), Some(strides)) if shape.len() == strides.len() => {
                 Ok(View { storage, key: key.clone(), elements: *elements, offset, shape, strides })
             }
-            _ => Err(Refused::Shape("describes a tensor wrongly")),
+            _ => Err(wrong),
         }
     }
 
@@ -367,25 +369,35 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A reference to a storage: `("storage", type, key, device, elements)`.
+    /// A reference to a storage: `("storage", type, key, device, elements)`, before torch 1.6 with a sixth item: nothing,
+    /// or for a part of a storage `(key, first element, elements)`.
     fn storage(&mut self) -> Result<(), Refused> {
         let id = self.pop()?;
         let stored = || {
             let Value::Tuple(items) = &self[id] else { return None };
-            let &[tag, storage, key, _, elements] = items.as_slice() else { return None };
+            let (&[tag, storage, key, _, elements], part) = items.split_first_chunk()?;
+            let start = match part {
+                [] => 0,
+                &[part] => match &self[part] {
+                    Value::None => 0,
+                    Value::Tuple(part) => self.natural(*part.get(1)?)?,
+                    _ => return None,
+                },
+                _ => return None,
+            };
             match (&self[tag], &self[storage], &self[key]) {
                 (Value::Text(tag), Value::StorageType(storage), Value::Text(key)) if tag == "storage" => {
-                    Some((*storage, key, self.natural(elements)?))
+                    Some((*storage, key, self.natural(elements)?, start))
                 }
                 _ => None,
             }
         };
-        let (storage, key, elements) = stored().ok_or(Refused::Shape("refers to what is no storage"))?;
+        let (storage, key, elements, start) = stored().ok_or(Refused::Shape("refers to what is no storage"))?;
         if key.len() > MAX_KEY {
             return Err(Refused::Key(key.len()));
         }
         let key = key.clone();
-        self.push(Value::Stored { storage, key, elements })
+        self.push(Value::Stored { storage, key, elements, start })
     }
 }
 
