@@ -2,7 +2,8 @@
 //!
 //! A new format is one file with a `Format` and one line in `FORMATS`. Readers take tensors one by one at their
 //! positions (`Source`) and map nothing into memory: a file cut short under a map kills the process, and mapped pages
-//! count as memory. Every length is checked against the file's size before it allocates or indexes anything.
+//! count as memory. Only TensorFlow Lite's few megabytes are read at once: their tables lie anywhere in the file. Every
+//! length is checked against the file's size before it allocates or indexes anything.
 
 mod flatbuffer;
 mod hdf5;
