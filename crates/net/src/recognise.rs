@@ -377,8 +377,9 @@ fn closest_spec(
 }
 
 /// Widths to try, the likely ones first: the metadata's, then those that could give the last block its channels.
-/// `last` is its channels at width 1 and in the file; without them every width is as unlikely, and only 1 is tried. Where several widths round to the same shapes, the rounder number
-/// is the likelier: quarters, the published 0.35, then twentieths, then hundredths.
+/// `last` is its channels at width 1 and in the file; without them every width is as unlikely, and only 1 is tried.
+/// Where several widths round to the same shapes, the rounder number is the likelier: quarters, the published
+/// 0.35, then twentieths, then hundredths.
 pub(crate) fn widths(given: Option<f64>, hint: Option<f64>, last: Option<(usize, usize)>) -> Vec<f64> {
     if let Some(width) = given {
         return vec![width];

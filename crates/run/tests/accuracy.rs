@@ -62,8 +62,8 @@ fn torchvisions_v2_is_as_right_as_in_torchvision_and_says_the_same() {
     }
 }
 
-/// Keras itself is right on 293 of these photos (keras@3.15.1 on Pillow's resizing); over both halves of the sample it is
-/// 58.8 %.
+/// Keras itself is right on 291 of these photos (keras@3.15.1; short side 256, middle 224, by Pillow); over both halves of
+/// the sample it is 58.8 %.
 #[test]
 fn keras_v1_is_as_right_as_in_keras() {
     let Some(data) = data() else { return };
@@ -78,7 +78,7 @@ fn keras_v1_is_as_right_as_in_keras() {
     }
     println!("{count} photos: {right} right");
     if step == 1 {
-        assert!((291..=295).contains(&right), "{right} of {count} right");
+        assert!((289..=293).contains(&right), "{right} of {count} right");
     }
 }
 
