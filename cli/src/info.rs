@@ -75,10 +75,17 @@ impl Info {
         let [h, w] = self.resolution.map_or(recognised.preprocessing.size, |Resolution { h, w }| [h, w]);
         let Summary { parameters, multiply_adds, .. } = Summary::new(&graph, h, w)?;
         let precision: Precision = self.precision.into();
+        // Without a classifier a network ends in its features.
+        let ends = ["logits", "hidden", "pooled"].into_iter().find(|name| graph.find(name).is_some());
         let program = Program::compile(
             &graph,
             init::random(&graph, 1),
-            &Options { isa: self.running.isa()?, precision, ..Options::default() },
+            &Options {
+                isa: self.running.isa()?,
+                precision,
+                outputs: ends.map(str::to_owned).into_iter().collect(),
+                ..Options::default()
+            },
         )?;
         let pool: Arc<Pool> = self.running.pool();
         let memory = |memory| program.arena_bytes([1, h, w], pool.threads(), memory);
@@ -218,11 +225,14 @@ impl Report<'_> {
             (
                 "network",
                 format!(
-                    "{}, width {} ({}'s rule), {} classes ({outputs})",
+                    "{}, width {} ({}'s rule), {}",
                     table.name,
                     spec.width,
                     spec.width_rule,
-                    thousands(spec.classes as u64)
+                    match spec.classes {
+                        0 => "no classifier".to_owned(),
+                        classes => format!("{} classes ({outputs})", thousands(classes as u64)),
+                    }
                 ),
             ),
             (

@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Ended, Folder, photo, small};
+use mobilenet::arch::Spec;
 use mobilenet::net::{DType, Data, weights};
 use mobilenet::{Params, Tensor};
 use serde_json::{Value, json};
@@ -82,6 +83,20 @@ fn info_prints_what_the_file_says_and_what_was_guessed() {
     let info = folder.run("info bare.safetensors --json");
     let info: Value = serde_json::from_str(&info.out).unwrap();
     assert_eq!(info["guesses"].as_array().unwrap().len(), 2, "{info}");
+}
+
+#[test]
+fn a_network_without_a_classifier_is_described_and_converted() {
+    let folder = Folder::new();
+    folder.weights("features.safetensors", "mobilenet_v3_small", &Spec { classes: 0, ..small() });
+    let page = folder.run("info features.safetensors");
+    assert_eq!(page.code, 0, "{page:?}");
+    assert!(page.out.contains("no classifier") && page.out.contains("checked pairs  none"), "{page:?}");
+    let ended = folder.run("convert features.safetensors half.safetensors --precision f16");
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
+    folder.write("p.bmp", photo(90, 70, 1));
+    let ended = folder.run("verify features.safetensors half.safetensors p.bmp --tolerance 0.1");
+    assert_eq!(ended.code, 0, "{ended:?}");
 }
 
 #[test]
