@@ -45,7 +45,7 @@ pub struct Classify {
     /// Photos (JPEG, PNG, WebP, BMP, GIF), folders of photos, patterns such as 'photos/**/*.jpg', or - for standard input
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// Weights: .safetensors, or PyTorch's .pth, under torchvision's or timm's names
+    /// Weights in any format that is read, or a name that `mobilenet pull` has fetched
     #[arg(long, value_name = "FILE", value_parser = weights_file())]
     weights: Option<PathBuf>,
     /// A registered name or a TOML table, where the weights do not tell
@@ -112,6 +112,9 @@ impl Classify {
         }
         let classifier = self.open()?;
         let Inputs { photos, failed, passed_over } = Inputs::find(&self.paths);
+        if let Some(picture) = &self.draw {
+            inputs::expect_other(picture, photos.iter().map(PathBuf::as_path))?;
+        }
         let mut sink = self.sink(&classifier, sheet, Some(photos.len() + failed.len()))?;
         failed.into_iter().try_for_each(|(path, reason)| sink.take(&path, Err(reason)))?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -187,7 +190,7 @@ impl Classify {
     fn open(&self) -> Result<Classifier, Failure> {
         let Some(weights) = &self.weights else {
             return Err(Failure::bad(
-                "no weights: --weights FILE takes torchvision's and timm's MobileNets, .pth or .safetensors; \
+                "no weights: --weights FILE takes MobileNets of torchvision, timm, Keras and TensorFlow Lite; \
                  `mobilenet pull torchvision/mobilenet_v2` fetches one, and --weights torchvision/mobilenet_v2 takes it",
             ));
         };

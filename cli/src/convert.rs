@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mobilenet::Labels;
 use mobilenet::net::{DType, Origin, file};
 use mobilenet::run::convert::{Conversion, convert};
 use serde::Serialize;
@@ -73,8 +72,8 @@ struct Report<'a> {
     names: &'a str,
     /// The file's size.
     bytes: u64,
-    /// The largest change of a logit, relative to the largest one.
-    error: f64,
+    /// The largest change of a logit, relative to the largest one; null without a classifier.
+    error: Option<f64>,
 }
 
 impl Convert {
@@ -83,20 +82,10 @@ impl Convert {
         if !output.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors")) {
             return Err(Failure::bad(format!("{}: only .safetensors is written; give such a name", output.display())));
         }
-        if inputs::is_same(input, output) {
-            return Err(Failure::bad(format!("{}: the new file would replace the old one", output.display())));
-        }
+        inputs::expect_other(output, [&**input])?;
         file::check(output)?;
         let table = self.model.as_deref().map(mobilenet::arch::find).transpose()?;
         let network = self.spec.overrides(table);
-        let labels = match &self.photo.labels {
-            None => None,
-            Some(file) => {
-                let recognised = mobilenet::net::load(input, &network)?.recognised;
-                let classes = recognised.spec.classes - usize::from(recognised.preprocessing.background_class);
-                Some(Labels::from_file(file, classes)?)
-            }
-        };
         let conversion = Conversion {
             names: match self.names {
                 NamesArg::Mobilenet => Origin::Ours,
@@ -108,15 +97,14 @@ impl Convert {
                 PrecisionArg::F16 => DType::F16,
                 PrecisionArg::Bf16 => DType::Bf16,
             },
-            network: network.clone(),
+            network,
             preprocessing: self.photo.overrides(),
-            labels,
+            labels: self.photo.labels.clone(),
             source: self.source.clone(),
             licence: self.licence.clone(),
         };
-        let guesses = mobilenet::net::load(input, &network)?.recognised.guesses;
-        guesses.iter().for_each(|guess| note!("guessed {guess}"));
         let converted = convert(input, output, &conversion)?;
+        converted.guesses.iter().for_each(|guess| note!("guessed {guess}"));
         let bytes = std::fs::metadata(output)?.len();
         let report = Report {
             input: input.display().to_string(),
@@ -129,8 +117,9 @@ impl Convert {
             return print::json(&report);
         }
         let kept = match converted.error {
-            0.0 => "every logit as before".to_owned(),
-            error => format!("logits change by at most {error:.1e} of the largest"),
+            None => "without checked pairs, which need a classifier of photos".to_owned(),
+            Some(0.0) => "every logit as before".to_owned(),
+            Some(error) => format!("logits change by at most {error:.1e} of the largest"),
         };
         print::line(format!("{}: {:.2} MB, {kept}", report.output, bytes as f64 / 1e6))
     }

@@ -120,6 +120,7 @@ struct Report {
 impl Embed {
     pub fn run(self) -> Result<(), Failure> {
         Embeddings::check_writable(&self.output)?;
+        inputs::expect_other(&self.output, self.network.weights.as_deref())?;
         let embedder = self.network.open()?;
         let photos = Inputs::find(&self.paths).all()?;
         let start = Instant::now();

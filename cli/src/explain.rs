@@ -9,12 +9,13 @@ use mobilenet::run::image::check_writable;
 use mobilenet::run::preprocess;
 use mobilenet::run::{ClassifierOptions, Precision};
 use mobilenet::train::explain::Explainer;
+use mobilenet::train::trainer::Machine;
 use mobilenet::{Classifier, Image, Prediction};
 use serde::Serialize;
 
 use crate::args::{PhotoArgs, RunArgs, SpecArgs, weights_file};
 use crate::failure::Failure;
-use crate::print;
+use crate::{inputs, print};
 
 /// Show which part of a photo speaks for a class (Grad-CAM)
 #[derive(Args)]
@@ -67,6 +68,7 @@ struct Report<'a> {
 impl Explain {
     pub fn run(self) -> Result<(), Failure> {
         check_writable(&self.output)?;
+        inputs::expect_other(&self.output, [&*self.photo, &*self.weights])?;
         let network = self.spec.overrides(self.model.as_deref().map(mobilenet::arch::find).transpose()?);
         let classifier = Classifier::open_with(
             &self.weights,
@@ -94,7 +96,8 @@ impl Explain {
         let mut input = vec![0.0; 3 * h * w];
         preprocess(&photo, how, &mut input);
         let Loaded { graph, params, .. } = mobilenet::net::load(&self.weights, &network)?;
-        let mut explainer = Explainer::new(&graph, &params, how.size, &self.running.pool())?;
+        let mut explainer =
+            Explainer::new(&graph, &params, how.size, Machine { pool: self.running.pool(), isa: self.running.isa()? })?;
         let map = explainer.explain(&input, class + usize::from(how.background_class))?.map;
         overlay(&photo, how, map.size, &map.values).save(&self.output)?;
         if self.json {

@@ -45,7 +45,11 @@ impl Inputs {
     pub fn all(self) -> Result<Vec<PathBuf>, Failure> {
         self.passed_over.say();
         match self.failed.into_iter().next() {
-            Some((path, reason)) => Err(Failure::bad(format!("{}: {reason}", path.display()))),
+            Some((path, reason)) => {
+                // A folder's reason may begin with the subfolder that it is about.
+                let path = path.display().to_string();
+                Err(Failure::bad(if reason.starts_with(&path) { reason } else { format!("{path}: {reason}") }))
+            }
             None => Ok(self.photos),
         }
     }
@@ -56,13 +60,14 @@ impl Inputs {
             return Ok(());
         }
         let before = self.photos.len();
-        walk(path, &mut |file| {
+        let walked = walk(path, &mut |file| {
             if is_photo_file(file) { self.photos.push(file.to_owned()) } else { self.passed_over.add(file) }
-        })?;
+        });
+        self.photos[before..].sort();
+        walked?;
         if self.photos.len() == before {
             return Err(format!("the folder holds no photo ({})", PHOTOS.join(", ")));
         }
-        self.photos[before..].sort();
         Ok(())
     }
 
@@ -89,13 +94,32 @@ impl Inputs {
     }
 }
 
-/// Calls `file` with every file in a folder and its subfolders, hidden ones apart.
+/// Calls `file` with every file in a folder and its subfolders, hidden ones apart. What cannot be read is passed over, and
+/// the first of it returned.
 pub fn walk(folder: &Path, file: &mut impl FnMut(&Path)) -> Result<(), String> {
     let mut folders = vec![folder.to_owned()];
+    let mut first = Ok(());
     while let Some(folder) = folders.pop() {
-        let failed = |e| format!("{}: {e}", folder.display());
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
+        let mut failed = |e| {
+            if first.is_ok() {
+                first = Err(format!("{}: {e}", folder.display()));
+            }
+        };
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) => {
+                failed(e);
+                continue;
+            }
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(e) => {
+                    failed(e);
+                    continue;
+                }
+            };
             if is_hidden(&entry.path()) {
                 continue;
             }
@@ -107,7 +131,7 @@ pub fn walk(folder: &Path, file: &mut impl FnMut(&Path)) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    first
 }
 
 /// Whether a file's name ends as a photo's does.
@@ -129,6 +153,15 @@ pub fn read(path: &Path) -> Result<Image, String> {
     let limit = MAX_FILE_BYTES + 1;
     std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     Image::decode(&bytes, "-").map_err(|e| e.to_string())
+}
+
+/// Refuses an output that would replace a file that is read.
+pub fn expect_other<'a>(output: &Path, read: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
+    if output.exists() && read.into_iter().any(|path| is_same(path, output)) {
+        let output = output.display();
+        return Err(Failure::bad(format!("{output}: the output would replace what is read; give another name")));
+    }
+    Ok(())
 }
 
 /// Whether two paths lead to one file that exists.

@@ -46,10 +46,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<(), Failure> {
-        if [&self.input, &self.weights].iter().any(|path| inputs::is_same(path, &self.output)) {
-            let output = self.output.display();
-            return Err(Failure::bad(format!("{output}: the output would replace what is read; give another name")));
-        }
+        inputs::expect_other(&self.output, [&*self.input, &*self.weights])?;
         let isa = self.run.isa()?;
         file::check(&self.output)?;
         let mut network = self.spec.open(self.model.as_deref(), Some(&self.weights))?;

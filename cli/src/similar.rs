@@ -50,13 +50,20 @@ struct Found<'a> {
 impl Similar {
     pub fn run(self) -> Result<(), Failure> {
         self.draw.as_deref().map_or(Ok(()), check_writable)?;
+        if let Some(picture) = &self.draw {
+            inputs::expect_other(picture, [&*self.query, &*self.among])?;
+        }
         let embedder = self.network.open()?;
         let (query, failed) = embed(&embedder, std::slice::from_ref(&self.query))?;
         if failed > 0 {
             return Err(Failure::Reported);
         }
         let (all, failed) = if self.among.is_dir() {
-            embed(&embedder, &Inputs::find(std::slice::from_ref(&self.among)).all()?)?
+            let photos = Inputs::find(std::slice::from_ref(&self.among)).all()?;
+            if let Some(picture) = &self.draw {
+                inputs::expect_other(picture, photos.iter().map(PathBuf::as_path))?;
+            }
+            embed(&embedder, &photos)?
         } else {
             (Embeddings::open(&self.among)?, 0)
         };

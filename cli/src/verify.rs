@@ -34,8 +34,8 @@ pub struct Verify {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Two results are the same up to this part of a layer's largest value
-    #[arg(long, value_name = "PART", default_value_t = 1e-3)]
+    /// Of two files: results are the same up to this part of a layer's largest value
+    #[arg(long, value_name = "PART", default_value = "0.001", value_parser = tolerance)]
     tolerance: f64,
     #[command(flatten)]
     photo: PhotoArgs,
@@ -53,14 +53,19 @@ impl Verify {
         }
     }
 
-    /// A file against its own pairs.
-    fn one(&self, file: &Path) -> Result<(), Failure> {
-        let options = ClassifierOptions {
+    /// What is known better than the files tell.
+    fn known(&self) -> ClassifierOptions {
+        ClassifierOptions {
             network: self.spec.overrides(None),
             preprocessing: self.photo.overrides(),
+            labels: self.photo.labels.clone(),
             ..ClassifierOptions::default()
-        };
-        let Some(verdict) = golden::check(file, &options)? else {
+        }
+    }
+
+    /// A file against its own pairs.
+    fn one(&self, file: &Path) -> Result<(), Failure> {
+        let Some(verdict) = golden::check(file, &self.known())? else {
             let file = print::quoted(file);
             return Err(Failure::bad(format!(
                 "{file}: it carries no checked pairs; `mobilenet convert {file} NEW.safetensors` writes a file that does, \
@@ -83,7 +88,7 @@ impl Verify {
 
     /// Two files over photos.
     fn two(&self, files: [&PathBuf; 2], paths: &[PathBuf]) -> Result<(), Failure> {
-        let mut pairing = Pairing::open(files.map(PathBuf::as_path), &self.spec.overrides(None))?;
+        let mut pairing = Pairing::open(files.map(PathBuf::as_path), &self.known())?;
         let mut failed = false;
         for photo in Inputs::find(paths).all()? {
             match inputs::read(&photo) {
@@ -134,6 +139,11 @@ impl Verify {
         }
         page
     }
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let part = text.parse().ok().filter(|part: &f64| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| "give a number from 0 to 1".into())
 }
 
 #[derive(Serialize)]

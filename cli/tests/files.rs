@@ -110,6 +110,11 @@ fn verify_names_what_is_wrong() {
     wrong(&folder, "mean.safetensors", &["mean is 0.5, 0.456, 0.406, and was 0.485, 0.456, 0.406"]);
     changed(&folder, "order.safetensors", |m| set(m, "preprocessing", |p| p["channel_order"] = json!("bgr")));
     wrong(&folder, "order.safetensors", &["channel order is bgr, and was rgb"]);
+    // Moves every class by one, and no logit.
+    changed(&folder, "background.safetensors", |m| {
+        set(m, "preprocessing", |p| p["background_class"] = json!(true));
+    });
+    wrong(&folder, "background.safetensors", &["background class is true, and was false"]);
     changed(&folder, "padding.safetensors", |m| _ = m.insert("padding".into(), "same".into()));
     wrong(&folder, "padding.safetensors", &["padding is same, and was symmetric"]);
     changed(&folder, "epsilon.safetensors", |m| _ = m.insert("bn_epsilon".into(), "0.05".into()));
@@ -235,7 +240,10 @@ fn halves_take_half_and_are_checked_as_they_are() {
 fn what_cannot_be_is_refused_and_nothing_is_written() {
     let folder = folder();
     let before = folder.names();
-    folder.refused("convert a.safetensors a.safetensors", "a.safetensors: the new file would replace the old one");
+    folder.refused(
+        "convert a.safetensors a.safetensors",
+        "a.safetensors: the output would replace what is read; give another name",
+    );
     folder.refused("convert a.safetensors a.pth", "a.pth: only .safetensors is written; give such a name");
     folder.refused(
         "verify fresh.safetensors",

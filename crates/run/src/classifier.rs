@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mobilenet_kernels::{Isa, Pool, cpu};
+use mobilenet_net::Loaded;
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_net::recognise::{Outputs, Overrides, Recognised};
-use mobilenet_net::{Loaded, Origin};
 
 use crate::arena::Arena;
 use crate::classify::{class_probabilities, label_probabilities, top_k_among};
@@ -139,13 +139,8 @@ impl Classifier {
         }
         let preprocessing =
             options.preprocessing.over(recognised.preprocessing).checked().ok_or(Error::Preprocessing)?;
-        let classes = recognised.spec.classes - usize::from(preprocessing.background_class);
-        let labels = match (&options.labels, &recognised.labels) {
-            (Some(file), _) => Labels::from_file(file, classes)?,
-            (None, Some(names)) => Labels::new(names[usize::from(preprocessing.background_class)..].to_vec()),
-            (None, None) if classes == 1000 && recognised.origin != Origin::Ours => Labels::imagenet(),
-            (None, None) => Labels::numbered(classes),
-        };
+        let described = Recognised { preprocessing, ..recognised.clone() };
+        let labels = Labels::of(&described, options.labels.as_deref())?;
         let program = Program::compile(
             &graph,
             params,

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mobilenet_kernels::{Isa, Pool};
-use mobilenet_net::recognise::Overrides;
 use mobilenet_net::{Loaded, Recognised};
 
 use crate::arena::Arena;
+use crate::classifier::ClassifierOptions;
 use crate::classify::top_k;
 use crate::differences::{self, Difference};
 use crate::error::Error;
@@ -60,12 +60,18 @@ struct Open {
 }
 
 impl Pairing {
-    /// Opens two files. Layers that both networks have are compared.
+    /// Opens two files; `known` is what the user knows better than both. Layers that both networks have are compared.
     ///
     /// # Errors
     /// As [`mobilenet_net::load`]; networks that take other than photos.
-    pub fn open(paths: [&Path; 2], overrides: &Overrides) -> Result<Pairing, Error> {
-        let [a, b] = [mobilenet_net::load(paths[0], overrides)?, mobilenet_net::load(paths[1], overrides)?];
+    pub fn open(paths: [&Path; 2], known: &ClassifierOptions) -> Result<Pairing, Error> {
+        let load = |path: &Path| {
+            let mut loaded = mobilenet_net::load(path, &known.network)?;
+            let preprocessing = known.preprocessing.over(loaded.recognised.preprocessing).checked();
+            loaded.recognised.preprocessing = preprocessing.ok_or(Error::Preprocessing)?;
+            Ok::<_, Error>(loaded)
+        };
+        let [a, b] = [load(paths[0])?, load(paths[1])?];
         let all = a.graph.taps.iter().chain(&a.graph.outputs);
         // In the order in which they are computed.
         let mut names: Vec<(usize, String)> =

@@ -1,6 +1,6 @@
 //! From any weights file to a self-describing one, under another library's names or in half the bytes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mobilenet_kernels::Isa;
 use mobilenet_net::graph::{Parameter, Role};
@@ -24,8 +24,8 @@ pub struct Conversion {
     pub network: Overrides,
     /// The same of the way from photo to tensor.
     pub preprocessing: PreprocessingOverrides,
-    /// Class names in place of the file's.
-    pub labels: Option<Labels>,
+    /// A file with one class name a line, in place of the file's names.
+    pub labels: Option<PathBuf>,
     /// Where the weights are from, in place of the file's word.
     pub source: Option<String>,
     /// Under which terms they may be used, in place of the file's word.
@@ -53,8 +53,10 @@ pub struct Converted {
     /// What the new file says.
     pub recognised: Recognised,
     /// The largest difference between the logits of the new weights and of the old ones, relative to the largest of them,
-    /// over the file's pairs; 0 where no bit was lost.
-    pub error: f64,
+    /// over the file's pairs; 0 where no bit was lost, none without pairs: they need a classifier of photos.
+    pub error: Option<f64>,
+    /// What had to be guessed of the old file.
+    pub guesses: Vec<String>,
 }
 
 /// Reads the weights at `from` and writes `to`, with checked pairs of the weights as they are stored: on the photos of the
@@ -67,8 +69,12 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
     let Loaded { recognised, graph, params } = mobilenet_net::load(from, &conversion.network)?;
     let preprocessing =
         conversion.preprocessing.over(recognised.preprocessing).checked().ok_or(Error::Preprocessing)?;
-    let mut what = Recognised { preprocessing, guesses: Vec::new(), ..recognised };
-    what.labels = conversion.labels.as_ref().map(names).or_else(|| what.labels.take()).or_else(|| imagenet(&what));
+    let mut what = Recognised { preprocessing, ..recognised };
+    let guesses = std::mem::take(&mut what.guesses);
+    what.labels = match &conversion.labels {
+        Some(file) => Some(names(&Labels::of(&what, Some(file))?)),
+        None => what.labels.take().or_else(|| imagenet(&what)),
+    };
     if let Some(background) = what.labels.as_mut().filter(|names| names.len() + 1 == what.spec.classes) {
         background.insert(0, "background".into());
     }
@@ -81,10 +87,12 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
     let stored = stored(&graph, params.clone(), conversion.dtype)?;
     let before = golden::make(&graph, params, &what, &photos, isa)?;
     let after = golden::make(&graph, stored.clone(), &what, &photos, isa)?;
-    let error = before.iter().zip(&after).flat_map(|(a, b)| a.pairs.iter().zip(&b.pairs));
-    let error = error.map(|(a, b)| relative_error(&b.logits, &a.logits)).fold(0.0, f64::max);
+    let error = before.zip(after.as_ref()).map(|(before, after)| {
+        let pairs = before.pairs.iter().zip(&after.pairs);
+        pairs.map(|(a, b)| relative_error(&b.logits, &a.logits)).fold(0.0, f64::max)
+    });
     model_file::save(to, stored, &graph, &what, after)?;
-    Ok(Converted { recognised: what, error })
+    Ok(Converted { recognised: what, error, guesses })
 }
 
 fn names(labels: &Labels) -> Vec<String> {
@@ -93,8 +101,8 @@ fn names(labels: &Labels) -> Vec<String> {
 
 /// ImageNet's names, where a library's file has so many classes and does not name them.
 fn imagenet(what: &Recognised) -> Option<Vec<String>> {
-    let classes = what.spec.classes - usize::from(what.preprocessing.background_class);
-    (classes == 1000 && what.origin != Origin::Ours).then(|| names(&Labels::imagenet()))
+    let classes = what.spec.classes.checked_sub(usize::from(what.preprocessing.background_class));
+    (classes == Some(1000) && what.origin != Origin::Ours).then(|| names(&Labels::imagenet()))
 }
 
 /// The photos of the file's own pairs, or patterns.

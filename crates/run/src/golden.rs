@@ -121,19 +121,17 @@ pub fn check(path: &Path, options: &ClassifierOptions) -> Result<Option<Verdict>
 fn check_photos(path: &Path, golden: &Golden, options: &ClassifierOptions) -> Result<Verdict, Error> {
     let classifier = Classifier::open_with(path, options)?;
     let error = error_of(&classifier, &golden.pairs)?;
-    let mut faults = Vec::new();
+    // What does not show in the logits may still move the classes, or show on other photos.
+    let mut faults = differences(&classifier, &golden.settings);
     if error > TOLERANCE {
-        let differing = differences(&classifier, &golden.settings);
         let Settings { preprocessing: right, padding, bn_epsilon, .. } = &golden.settings;
         let mut restored = options.clone();
         restored.preprocessing = PreprocessingOverrides::all(right);
         (restored.network.padding, restored.network.bn_epsilon) = (Some(*padding), Some(*bn_epsilon));
         let explained = error_of(&Classifier::open_with(path, &restored)?, &golden.pairs)? <= TOLERANCE;
         if !explained {
-            let from = if differing.is_empty() { "" } else { ", and not only by what follows" };
-            faults.push(format!("the weights are not those that its pairs were computed with{from}"));
+            faults.insert(0, "the weights are not those that its pairs were computed with".into());
         }
-        faults.extend(differing);
     }
     faults.extend(shifted(&classifier, golden));
     Ok(Verdict { pairs: golden.pairs.len(), error, faults })

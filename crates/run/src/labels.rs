@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use mobilenet_net::{Origin, Recognised};
+
 /// ImageNet's 1000 names in the usual order, one a line (google-coral/test_data@104342d2d348, Apache-2.0, without its
 /// first line, the background).
 const IMAGENET: &str = include_str!("labels/imagenet.txt");
@@ -63,6 +65,27 @@ impl Labels {
     /// ImageNet's 1000 classes.
     pub fn imagenet() -> Labels {
         Labels(IMAGENET.lines().map(str::to_owned).collect())
+    }
+
+    /// The names of the classes that a network answers with, a background class apart: those of `file`, the network's own,
+    /// ImageNet's for a library's thousand classes, or numbers.
+    ///
+    /// # Errors
+    /// As [`Labels::from_file`]; a network without such a class.
+    pub fn of(network: &Recognised, file: Option<&Path>) -> Result<Labels, crate::Error> {
+        let background = usize::from(network.preprocessing.background_class);
+        let classes = network.spec.classes.checked_sub(background).filter(|&classes| classes > 0).ok_or_else(|| {
+            let outputs = network.spec.classes;
+            let text =
+                format!("the network has {outputs} outputs, and no class to answer with (--background says otherwise)");
+            mobilenet_net::Error::Config(text)
+        })?;
+        Ok(match (file, &network.labels) {
+            (Some(file), _) => Labels::from_file(file, classes)?,
+            (None, Some(names)) => Labels::new(names[background..].to_vec()),
+            (None, None) if classes == 1000 && network.origin != Origin::Ours => Labels::imagenet(),
+            (None, None) => Labels::numbered(classes),
+        })
     }
 
     /// These names.

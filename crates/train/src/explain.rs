@@ -3,9 +3,6 @@
 //! αₖ, the weight of channel k, is the mean over places of ∂ logit / ∂ Aₖ; the map is ReLU(Σₖ αₖ Aₖ) (equations 1 and 2).
 //! A is the last feature map before the pool: behind V3's pool stands a layer with h-swish, where nothing has a place.
 
-use std::sync::Arc;
-
-use mobilenet_kernels::Pool;
 use mobilenet_net::graph::{Graph, NodeId, Op, Padding, Role, Window};
 use mobilenet_net::tensor::{Params, Tensor};
 use mobilenet_run::Program;
@@ -13,6 +10,7 @@ use mobilenet_run::program::Options;
 
 use crate::error::Error;
 use crate::program::{Forward, TrainOptions, TrainProgram};
+use crate::trainer::Machine;
 
 /// A layer put behind the last feature map that changes nothing: the gradient of its bias is that of the map, summed over
 /// places.
@@ -47,20 +45,26 @@ pub struct Explanation {
 }
 
 impl Explainer {
-    /// For one image of `size`, height and width.
+    /// For one image of `size`, height and width, on a pool of threads, with its best instruction set or another.
     ///
     /// # Errors
     /// Where the network has no classifier behind a pooled map, or does not take that size.
-    pub fn new(graph: &Graph, params: &Params, size: [usize; 2], pool: &Arc<Pool>) -> Result<Explainer, Error> {
+    pub fn new(
+        graph: &Graph,
+        params: &Params,
+        size: [usize; 2],
+        machine: impl Into<Machine>,
+    ) -> Result<Explainer, Error> {
+        let Machine { pool, isa } = machine.into();
         let [h, w] = size;
         let outputs = vec!["features".to_owned(), "logits".to_owned()];
-        let program = Program::compile(graph, params.clone(), &Options { outputs, ..Options::default() })?;
+        let program = Program::compile(graph, params.clone(), &Options { isa, outputs, ..Options::default() })?;
         let (probed, params) = probe(graph, params)?;
-        let gradients = TrainProgram::compile(&probed, &params, TrainOptions::default())?;
+        let gradients = TrainProgram::compile(&probed, &params, TrainOptions { isa, ..TrainOptions::default() })?;
         let is_bias = |p: &mobilenet_net::graph::Parameter| p.role == Role::Bias && probed[p.node].name == PROBE;
         let bias = gradients.parameters().iter().position(is_bias).expect("the probe has a bias");
-        let arena = program.arena(1, h, w, pool)?;
-        let gradient_arena = gradients.arena(1, h, w, pool)?;
+        let arena = program.arena(1, h, w, &pool)?;
+        let gradient_arena = gradients.arena(1, h, w, &pool)?;
         Ok(Explainer { program, arena, gradients, gradient_arena, bias })
     }
 
@@ -129,6 +133,9 @@ fn probe(graph: &Graph, params: &Params) -> Result<(Graph, Params), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mobilenet_kernels::Pool;
     use mobilenet_net::arch::{self, Spec};
     use mobilenet_net::init;
 

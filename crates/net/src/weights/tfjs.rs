@@ -3,6 +3,7 @@
 //!
 //! Source: tensorflowjs@4.22.0 core/src/io/types.ts and io_utils.ts (`decodeWeights`).
 
+use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
@@ -96,6 +97,12 @@ fn read(source: &Source, wanted: Wanted) -> Result<Params, Error> {
     let model: Model = serde_json::from_slice(&json)
         .map_err(|e| source.error(format!("is JSON, but not a model.json of TensorFlow.js: {e}")))?;
     let alone = model.weights_manifest.iter().map(|group| group.paths.len()).sum::<usize>() == 1;
+    // Read twice, a small file would fill any memory.
+    let mut seen = HashSet::new();
+    let paths = model.weights_manifest.iter().flat_map(|group| &group.paths);
+    if let Some(twice) = paths.into_iter().find(|path| !seen.insert(path.as_str())) {
+        return Err(source.error(format!("it lists the file {twice:?} twice")));
+    }
     let mut groups = Vec::new();
     let mut weights = Vec::new();
     for group in &model.weights_manifest {

@@ -24,6 +24,9 @@ const MAX_CONFIG: u64 = 16 << 20;
 /// How many times the archive's size compressed weights may take. Trained weights hardly compress.
 const EXPANSION: u64 = 16;
 
+/// Most bytes of weights that are unpacked; the largest of Keras's MobileNets have 25 MB.
+const MAX_UNPACKED: u64 = 1 << 30;
+
 /// A zip archive that starts with one of Keras's entries: the name stands behind thirty bytes of header.
 pub(super) fn is(head: &[u8]) -> bool {
     let length = head.get(26..28).map(|bytes| usize::from(u16::from_le_bytes([bytes[0], bytes[1]])));
@@ -92,7 +95,7 @@ impl<'a> Archive<'a> {
             return Hdf5::in_file(self.source, offset, size);
         }
         drop(entry);
-        let bytes = self.bytes(WEIGHTS, self.source.len().saturating_mul(EXPANSION))?;
+        let bytes = self.bytes(WEIGHTS, self.source.len().saturating_mul(EXPANSION).min(MAX_UNPACKED))?;
         Hdf5::in_memory(self.source, bytes)
     }
 }

@@ -34,6 +34,8 @@ pub(super) fn weights(source: &Source, file: &Hdf5) -> Result<Option<Vec<Weight<
             // A layer of layers lists them all; a plain one may have variables named after an earlier namesake.
             let layer = if own { layer.as_str() } else { scope };
             let shape = file.shape(name, &place)?;
+            // Layers may be listed as often as one likes, each with all its tensors.
+            check_count(source, weights.len() + 1, "tensors")?;
             weights.push(Weight { layer: layer.to_owned(), parameter: parameter.to_owned(), shape, place });
         }
     }
