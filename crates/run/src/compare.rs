@@ -63,7 +63,7 @@ impl Pairing {
     /// Opens two files; `known` is what the user knows better than both. Layers that both networks have are compared.
     ///
     /// # Errors
-    /// As [`mobilenet_net::load`]; networks that take other than photos.
+    /// As [`mobilenet_net::load()`]; networks that take other than photos.
     pub fn open(paths: [&Path; 2], known: &ClassifierOptions) -> Result<Pairing, Error> {
         let load = |path: &Path| {
             let mut loaded = mobilenet_net::load(path, &known.network)?;
