@@ -1,5 +1,6 @@
 //! Flags that several commands share.
 
+mod network;
 mod photo;
 
 use std::ffi::{OsStr, OsString};
@@ -19,6 +20,7 @@ use mobilenet::{Graph, Isa, Params, Pool, init};
 
 use crate::failure::Failure;
 
+pub use network::NetworkArgs;
 pub use photo::PhotoArgs;
 
 /// The parameters of a network beside its table. Left out, they are the weights' or the network's own.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use mobilenet::kernels::layout::Order;
-use mobilenet::net::weights;
+use mobilenet::run::golden;
 use mobilenet::run::measure::{latencies_ms, median, peak_rss_bytes};
 use mobilenet::run::program::Options;
 use mobilenet::train::{self, TrainOptions};
@@ -147,9 +147,7 @@ impl Report {
 /// Runs `golden.input` of a weights file, repeated over the batch, and compares with `golden.output.logits`. `None`
 /// where the file has none, or for another size of input.
 fn golden_error(file: &Path, program: &Program, arena: &mut Arena) -> Result<Option<f64>, Failure> {
-    let mut golden = weights::open_where(file, |name| ["golden.input", "golden.output.logits"].contains(&name))?;
-    let mut take = |name: &str| golden.tensors.remove(name);
-    let (Some(input), Some(output)) = (take("golden.input"), take("golden.output.logits")) else { return Ok(None) };
+    let Some((input, output)) = golden::reference(file)? else { return Ok(None) };
     let shape = arena.input_shape();
     if input.shape().get(1..) != Some(&[shape.c, shape.h, shape.w]) || input.shape().first() != output.shape().first() {
         return Ok(None);
@@ -158,11 +156,7 @@ fn golden_error(file: &Path, program: &Program, arena: &mut Arena) -> Result<Opt
     arena.input_mut().iter_mut().zip(input.iter().cycle()).for_each(|(to, from)| *to = *from);
     program.run(arena);
     let logits = arena.output("logits").unwrap_or_default();
-    // `max` would drop a NaN: it is no difference at all, and must show.
-    let larger = |most: f32, v: f32| if most.is_nan() || v <= most { most } else { v };
-    let largest = output.iter().map(|v| v.abs()).fold(0.0, larger);
-    let difference = logits.iter().zip(output.iter().cycle()).map(|(a, b)| (a - b).abs()).fold(0.0, larger);
-    let error = f64::from(difference) / f64::from(largest);
-    // JSON has no word for NaN.
-    Ok(Some(if error.is_finite() { error } else { f64::MAX }))
+    let right: Vec<f32> = output.into_iter().cycle().take(logits.len()).collect();
+    // JSON has no word for infinity, as which what is no number shows.
+    Ok(Some(golden::relative_error(logits, &right).min(f64::MAX)))
 }

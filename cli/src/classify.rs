@@ -12,11 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use mobilenet::run::ClassifierOptions;
 use mobilenet::run::sheet::{Layout, Pages, Thumbnail};
 use mobilenet::{Classifier, Image, Prediction};
 
-use crate::args::{PhotoArgs, PrecisionArg, SpecArgs, weights_file};
+use crate::args::NetworkArgs;
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -45,12 +44,6 @@ pub struct Classify {
     /// Photos (JPEG, PNG, WebP, BMP, GIF), folders of photos, patterns such as 'photos/**/*.jpg', or - for standard input
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// Weights in any format that is read, or a name that `mobilenet pull` has fetched
-    #[arg(long, value_name = "FILE", value_parser = weights_file())]
-    weights: Option<PathBuf>,
-    /// A registered name or a TOML table, where the weights do not tell
-    #[arg(long, value_name = "NAME|TOML")]
-    model: Option<String>,
     /// How many classes to name
     #[arg(long, default_value_t = 5, value_name = "K", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     top: u64,
@@ -63,12 +56,6 @@ pub struct Classify {
     /// Draw a contact sheet with each photo's likeliest class: .png, .jpg or .webp, a page for every 200 photos
     #[arg(long, value_name = "FILE")]
     draw: Option<PathBuf>,
-    /// How weights are stored
-    #[arg(long, default_value = "f32")]
-    precision: PrecisionArg,
-    /// Threads [default: what quota, affinity and cores allow]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
-    threads: Option<u64>,
     #[command(flatten)]
     classes: ClassArgs,
     #[command(flatten)]
@@ -77,9 +64,7 @@ pub struct Classify {
     #[arg(long, value_name = "X,Y,W,H", allow_negative_numbers = true, help_heading = "Photos")]
     roi: Option<Region>,
     #[command(flatten)]
-    photo: PhotoArgs,
-    #[command(flatten)]
-    spec: SpecArgs,
+    network: NetworkArgs,
 }
 
 /// What a thread finds out about a photo.
@@ -188,23 +173,7 @@ impl Classify {
     }
 
     fn open(&self) -> Result<Classifier, Failure> {
-        let Some(weights) = &self.weights else {
-            return Err(Failure::bad(
-                "no weights: --weights FILE takes MobileNets of torchvision, timm, Keras and TensorFlow Lite; \
-                 `mobilenet pull torchvision/mobilenet_v2` fetches one, and --weights torchvision/mobilenet_v2 takes it",
-            ));
-        };
-        let table = self.model.as_deref().map(mobilenet::arch::find).transpose()?;
-        let mut classifier = Classifier::open_with(
-            weights,
-            &ClassifierOptions {
-                network: self.spec.overrides(table),
-                preprocessing: self.photo.overrides(),
-                labels: self.photo.labels.clone(),
-                threads: self.threads.map(|n| n as usize),
-                precision: self.precision.into(),
-            },
-        )?;
+        let mut classifier = Classifier::open_with(self.network.weights()?, &self.network.options()?)?;
         self.classes.restrict(&mut classifier)?;
         classifier.recognised().guesses.iter().for_each(|guess| note!("guessed {guess}"));
         Ok(classifier)
@@ -229,11 +198,10 @@ impl Sink {
             Ok(Found { top, thumbnail }) => {
                 self.tally.beside(|| self.output.answer(path, &top))?;
                 if let (Some(sheet), Some(thumbnail)) = (&mut self.sheet, thumbnail) {
-                    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
                     let class = top
                         .first()
                         .map_or("no class".into(), |p| format!("{:.1} %  {}", p.probability * 100.0, p.label));
-                    sheet.add(thumbnail, &[class, name], None)?;
+                    sheet.add(thumbnail, &[class, inputs::name(path)], None)?;
                 }
                 self.tally.done();
             }

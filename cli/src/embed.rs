@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use mobilenet::run::{ClassifierOptions, Embedder, Embeddings, Features};
+use mobilenet::run::{Embedder, Embeddings, Features};
 use serde::Serialize;
 
-use crate::args::{PhotoArgs, PrecisionArg, SpecArgs, weights_file};
+use crate::args::NetworkArgs;
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -40,25 +40,11 @@ pub struct Embed {
 /// The network whose features are taken.
 #[derive(Args)]
 pub struct EmbedArgs {
-    /// Weights in any format that is read
-    #[arg(long, value_name = "FILE", value_parser = weights_file())]
-    weights: Option<PathBuf>,
-    /// A registered name or a TOML table, where the weights do not tell
-    #[arg(long, value_name = "NAME|TOML")]
-    model: Option<String>,
     /// Which vector
     #[arg(long, default_value = "pooled")]
     features: FeaturesArg,
-    /// How weights are stored
-    #[arg(long, default_value = "f32")]
-    precision: PrecisionArg,
-    /// Threads [default: what quota, affinity and cores allow]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
-    threads: Option<u64>,
     #[command(flatten)]
-    photo: PhotoArgs,
-    #[command(flatten)]
-    spec: SpecArgs,
+    network: NetworkArgs,
 }
 
 /// Which of a network's two vectors.
@@ -73,19 +59,11 @@ enum FeaturesArg {
 impl EmbedArgs {
     /// Opens the network.
     pub fn open(&self) -> Result<Embedder, Failure> {
-        let weights = self.weights.as_deref().ok_or_else(|| Failure::bad("no weights: give --weights FILE"))?;
         let features = match self.features {
             FeaturesArg::Pooled => Features::Pooled,
             FeaturesArg::Hidden => Features::Hidden,
         };
-        let options = ClassifierOptions {
-            network: self.spec.overrides(self.model.as_deref().map(mobilenet::arch::find).transpose()?),
-            preprocessing: self.photo.overrides(),
-            labels: None,
-            precision: self.precision.into(),
-            threads: self.threads.map(|n| n as usize),
-        };
-        let embedder = Embedder::open(weights, features, &options)?;
+        let embedder = Embedder::open(self.network.weights()?, features, &self.network.options()?)?;
         embedder.recognised().guesses.iter().for_each(|guess| note!("guessed {guess}"));
         Ok(embedder)
     }
@@ -120,7 +98,7 @@ struct Report {
 impl Embed {
     pub fn run(self) -> Result<(), Failure> {
         Embeddings::check_writable(&self.output)?;
-        inputs::expect_other(&self.output, self.network.weights.as_deref())?;
+        inputs::expect_other(&self.output, [self.network.network.weights()?])?;
         let embedder = self.network.open()?;
         let photos = Inputs::find(&self.paths).all()?;
         let start = Instant::now();

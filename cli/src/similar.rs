@@ -101,12 +101,12 @@ impl Similar {
         const CELL: [usize; 2] = [160, 160];
         const QUERY: [u8; 3] = [30, 110, 210];
         let mut sheet = ContactSheet::new(COLUMNS, CELL);
-        sheet.add(&Image::open(&self.query)?, &[name(&self.query)], Some(QUERY));
+        sheet.add(&Image::open(&self.query)?, &[inputs::name(&self.query)], Some(QUERY));
         let mut left_out = 0;
         for photo in found {
             let path = Path::new(photo.path);
             match Image::open(path) {
-                Ok(image) if sheet.add(&image, &[name(path), format!("{:.3}", photo.cosine)], None) => {}
+                Ok(image) if sheet.add(&image, &[inputs::name(path), format!("{:.3}", photo.cosine)], None) => {}
                 _ => left_out += 1,
             }
         }
@@ -115,9 +115,4 @@ impl Similar {
         }
         Ok(sheet.save(path)?)
     }
-}
-
-/// A file's name without its folders.
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

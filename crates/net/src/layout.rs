@@ -2,6 +2,7 @@
 
 use crate::graph::Op;
 use crate::names::Origin;
+use crate::strided;
 use crate::tensor::{Data, Tensor};
 
 /// For each of our axes, which of the file's it is, for a weight of `rank` axes; `None` where they are the same.
@@ -40,31 +41,23 @@ pub(crate) fn arranged(origin: Origin, op: &Op, tensor: Tensor) -> Tensor {
     let Some(axes) = axes(origin, op, tensor.shape().len()) else { return tensor };
     let shape = shape(origin, op, tensor.shape());
     // How far apart neighbours along each of our axes lie in the file.
-    let strides: Vec<usize> = axes.iter().map(|&axis| tensor.shape()[axis + 1..].iter().product()).collect();
-    let places = places(&shape, &strides);
+    let strides: Vec<u64> =
+        axes.iter().map(|&axis| tensor.shape()[axis + 1..].iter().product::<usize>() as u64).collect();
+    let sizes: Vec<u64> = shape.iter().map(|&size| size as u64).collect();
     let data = match tensor.data() {
-        Data::F32(v) => Data::F32(gather(v, &places)),
-        Data::F16(v) => Data::F16(gather(v, &places)),
-        Data::Bf16(v) => Data::Bf16(gather(v, &places)),
-        Data::I8(v) => Data::I8(gather(v, &places)),
-        Data::U8(v) => Data::U8(gather(v, &places)),
-        Data::I32(v) => Data::I32(gather(v, &places)),
-        Data::I64(v) => Data::I64(gather(v, &places)),
+        Data::F32(v) => Data::F32(gather(v, &sizes, &strides)),
+        Data::F16(v) => Data::F16(gather(v, &sizes, &strides)),
+        Data::Bf16(v) => Data::Bf16(gather(v, &sizes, &strides)),
+        Data::I8(v) => Data::I8(gather(v, &sizes, &strides)),
+        Data::U8(v) => Data::U8(gather(v, &sizes, &strides)),
+        Data::I32(v) => Data::I32(gather(v, &sizes, &strides)),
+        Data::I64(v) => Data::I64(gather(v, &sizes, &strides)),
     };
     Tensor::new(shape, data)
 }
 
-/// Where each element of a tensor of `shape`, in row-major order, lies among elements with these strides.
-fn places(shape: &[usize], strides: &[usize]) -> Vec<usize> {
-    let mut places = vec![0];
-    for (&size, &stride) in shape.iter().zip(strides) {
-        places = places.iter().flat_map(|&place| (0..size).map(move |i| place + i * stride)).collect();
-    }
-    places
-}
-
-fn gather<T: Copy>(values: &[T], places: &[usize]) -> Vec<T> {
-    places.iter().map(|&place| values[place]).collect()
+fn gather<T: Copy>(values: &[T], shape: &[u64], strides: &[u64]) -> Vec<T> {
+    strided::places(shape, strides).map(|place| values[place]).collect()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod model_file;
 pub mod names;
 pub mod preprocessing;
 pub mod recognise;
+mod strided;
 pub mod tensor;
 pub mod weights;
 

@@ -73,7 +73,7 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
     let guesses = std::mem::take(&mut what.guesses);
     what.labels = match &conversion.labels {
         Some(file) => Some(names(&Labels::of(&what, Some(file))?)),
-        None => what.labels.take().or_else(|| imagenet(&what)),
+        None => what.labels.take().or_else(|| Labels::of_library(&what).as_ref().map(names)),
     };
     if let Some(background) = what.labels.as_mut().filter(|names| names.len() + 1 == what.spec.classes) {
         background.insert(0, "background".into());
@@ -97,12 +97,6 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
 
 fn names(labels: &Labels) -> Vec<String> {
     labels.iter().map(str::to_owned).collect()
-}
-
-/// ImageNet's names, where a library's file has so many classes and does not name them.
-fn imagenet(what: &Recognised) -> Option<Vec<String>> {
-    let classes = what.spec.classes.checked_sub(usize::from(what.preprocessing.background_class));
-    (classes == Some(1000) && what.origin != Origin::Ours).then(|| names(&Labels::imagenet()))
 }
 
 /// The photos of the file's own pairs, or patterns.

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::image::Image;
 use crate::preprocess::preprocess;
 use crate::program::{Options, Program};
-use crate::resize::resize;
+use crate::resize::shrunk;
 
 /// Relative to the largest logit: what instruction sets differ by is a tenth of it.
 pub const TOLERANCE: f64 = 1e-4;
@@ -26,12 +26,7 @@ const LONG_SIDE: usize = 128;
 
 /// A photo small enough to travel in a weights file.
 pub fn small(photo: &Image) -> Image {
-    let long = photo.width.max(photo.height);
-    if long <= LONG_SIDE {
-        return Image { width: photo.width, height: photo.height, rgb: photo.rgb.clone() };
-    }
-    let side = |side: usize| (side * LONG_SIDE / long).max(1);
-    resize(photo, [side(photo.height), side(photo.width)], Filter::Bilinear)
+    shrunk(photo, LONG_SIDE, Filter::Bilinear)
 }
 
 /// Photos where there are none: smooth patterns, different in every colour and direction.
@@ -197,12 +192,19 @@ fn shifted(classifier: &Classifier, golden: &Golden) -> Option<String> {
     Some(format!("labels: output {output} is called {found:?}, and was {right:?}{moved}"))
 }
 
-/// A reference file's tensors, where it has them.
-fn check_tensors(path: &Path, overrides: &Overrides) -> Result<Option<Verdict>, Error> {
+/// The input, N×3×H×W, and the logits, N×classes, that a reference file was computed with: `golden.input` and
+/// `golden.output.logits`; `None` where it lacks one.
+///
+/// # Errors
+/// As [`weights::open`].
+pub fn reference(path: &Path) -> Result<Option<(Tensor, Tensor)>, mobilenet_net::Error> {
     let mut found = weights::open_where(path, |name| ["golden.input", "golden.output.logits"].contains(&name))?.tensors;
-    let (Some(input), Some(right)) = (found.remove("golden.input"), found.remove("golden.output.logits")) else {
-        return Ok(None);
-    };
+    Ok(found.remove("golden.input").zip(found.remove("golden.output.logits")))
+}
+
+/// A reference file against its tensors, where it has them.
+fn check_tensors(path: &Path, overrides: &Overrides) -> Result<Option<Verdict>, Error> {
+    let Some((input, right)) = reference(path)? else { return Ok(None) };
     let right = right.into_f32();
     let error = error_on_tensor(path, overrides, &input, &right)?;
     let mut faults = Vec::new();

@@ -4,7 +4,7 @@ use mobilenet_net::preprocessing::Preprocessing;
 
 use crate::image::Image;
 use crate::preprocess::seen;
-use crate::resize::resize;
+use crate::resize::shrunk;
 
 /// The long side of a picture that is drawn: more shows nothing of a map of 7×7.
 const LONG_SIDE: usize = 1024;
@@ -19,9 +19,7 @@ const STRENGTH: f32 = 0.65;
 /// Where `map` has another length.
 pub fn overlay(photo: &Image, preprocessing: &Preprocessing, [rows, columns]: [usize; 2], map: &[f32]) -> Image {
     assert_eq!(map.len(), rows * columns, "a map of {rows}×{columns}");
-    let long = photo.width.max(photo.height);
-    let side = |side: usize| if long > LONG_SIDE { (side * LONG_SIDE / long).max(1) } else { side };
-    let mut picture = resize(photo, [side(photo.height), side(photo.width)], preprocessing.filter);
+    let mut picture = shrunk(photo, LONG_SIDE, preprocessing.filter);
     let [top, left, height, width] = seen(photo, preprocessing);
     let (width_out, height_out) = (picture.width, picture.height);
     for (at, pixel) in picture.rgb.chunks_exact_mut(3).enumerate() {

@@ -83,9 +83,14 @@ impl Labels {
         Ok(match (file, &network.labels) {
             (Some(file), _) => Labels::from_file(file, classes)?,
             (None, Some(names)) => Labels::new(names[background..].to_vec()),
-            (None, None) if classes == 1000 && network.origin != Origin::Ours => Labels::imagenet(),
-            (None, None) => Labels::numbered(classes),
+            (None, None) => Labels::of_library(network).unwrap_or_else(|| Labels::numbered(classes)),
         })
+    }
+
+    /// ImageNet's names, where a library's network has so many classes: files of theirs do not name them.
+    pub(crate) fn of_library(network: &Recognised) -> Option<Labels> {
+        let classes = network.spec.classes.checked_sub(usize::from(network.preprocessing.background_class));
+        (classes == Some(1000) && network.origin != Origin::Ours).then(Labels::imagenet)
     }
 
     /// These names.

@@ -31,6 +31,19 @@ pub fn resize(image: &Image, [height, width]: [usize; 2], filter: Filter) -> Ima
     resize_window(image, [height, width], Window { top: 0, left: 0, height, width }, filter)
 }
 
+/// The photo with a long side of at most `most` pixels, in proportion; a smaller one as it is.
+///
+/// # Panics
+/// If `most` is 0.
+pub fn shrunk(image: &Image, most: usize, filter: Filter) -> Image {
+    let long = image.width.max(image.height);
+    if long <= most {
+        return image.clone();
+    }
+    let side = |side: usize| (side * most / long).max(1);
+    resize(image, [side(image.height), side(image.width)], filter)
+}
+
 /// A window of what [`resize`] would give, without the work for the rest: the crop after a resize, at the crop's cost.
 ///
 /// Equal but for the rounding of weights, which the library adapts to the largest one it needs.

@@ -12,7 +12,6 @@ mod pickle;
 mod safetensors;
 mod source;
 mod state_dict;
-mod strided;
 mod tfjs;
 mod tflite;
 mod torch;

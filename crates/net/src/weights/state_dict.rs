@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::Wanted;
 use super::pickle::{Id, Pickle, Value, View};
 use super::source::Source;
-use super::{Wanted, strided};
 use crate::error::Error;
+use crate::strided;
 use crate::tensor::{Data, Params, Tensor};
 
 /// How often, on average, the tensors of a file may use the same bytes.
@@ -123,9 +124,6 @@ fn tensor(
         error(format!("is one of many that share storages: together they are over {SHARING} times the file"))
     })?;
     let start = place.offset + offset * storage.size;
-    let mut bytes = source.read(start, span * storage.size)?;
-    if !strided::is_contiguous(shape, strides) {
-        bytes = strided::gather(&bytes, storage.size as usize, shape, strides, count as usize);
-    }
-    Ok(Tensor::new(sizes, Data::from_le_bytes(dtype, &bytes)))
+    let bytes = source.read(start, span * storage.size)?;
+    Ok(Tensor::new(sizes, strided::elements(dtype, &bytes, shape, strides)))
 }

@@ -13,10 +13,11 @@ mod steps;
 use std::collections::BTreeMap;
 
 use super::source::Source;
-use super::{Format, Wanted, strided};
+use super::{Format, Wanted};
 use crate::error::Error;
 use crate::graph::{Activation, Op, Role};
 use crate::names::Origin;
+use crate::strided;
 use crate::tensor::{DType, Data, Params, Tensor};
 use fit::Fit;
 use model::{Model, code, kind, kind_name, short};
@@ -131,12 +132,7 @@ fn weight(model: &Model, budget: &mut usize, layer: &Convolution) -> Result<Tens
     let shape = layer.shape.map(|n| n as u64);
     let [_, i, h, w] = shape;
     let strides = if layer.is_depthwise { [1, 1, w * shape[0], shape[0]] } else { [h * w * i, 1, w * i, i] };
-    let count = bytes.len() / dtype.size();
-    let data = match strided::is_contiguous(&shape, &strides) {
-        true => Data::from_le_bytes(dtype, bytes),
-        false => Data::from_le_bytes(dtype, &strided::gather(bytes, dtype.size(), &shape, &strides, count)),
-    };
-    let tensor = Tensor::new(layer.shape.to_vec(), data);
+    let tensor = Tensor::new(layer.shape.to_vec(), strided::elements(dtype, bytes, &shape, &strides));
     if layer.weight_scale == 1.0 {
         return Ok(tensor);
     }

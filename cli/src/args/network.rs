@@ -1,0 +1,53 @@
+//! Flags of a network that photos are given to.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mobilenet::run::ClassifierOptions;
+
+use super::{PhotoArgs, PrecisionArg, SpecArgs, weights_file};
+use crate::failure::Failure;
+
+/// Weights, what is known better than they tell, and how to run them.
+#[derive(Args)]
+pub struct NetworkArgs {
+    /// Weights in any format that is read, or a name that `mobilenet pull` has fetched
+    #[arg(long, value_name = "FILE", value_parser = weights_file())]
+    weights: Option<PathBuf>,
+    /// A registered name or a TOML table, where the weights do not tell
+    #[arg(long, value_name = "NAME|TOML")]
+    model: Option<String>,
+    /// How weights are stored
+    #[arg(long, default_value = "f32")]
+    precision: PrecisionArg,
+    /// Threads [default: what quota, affinity and cores allow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    threads: Option<u64>,
+    #[command(flatten)]
+    photo: PhotoArgs,
+    #[command(flatten)]
+    spec: SpecArgs,
+}
+
+impl NetworkArgs {
+    /// The weights file, which there is no network of photos without.
+    pub fn weights(&self) -> Result<&Path, Failure> {
+        self.weights.as_deref().ok_or_else(|| {
+            Failure::bad(
+                "no weights: --weights FILE takes MobileNets of torchvision, timm, Keras and TensorFlow Lite; \
+                 `mobilenet pull torchvision/mobilenet_v2` fetches one, and --weights torchvision/mobilenet_v2 takes it",
+            )
+        })
+    }
+
+    /// What is known better than the weights tell, and how to run them.
+    pub fn options(&self) -> Result<ClassifierOptions, Failure> {
+        Ok(ClassifierOptions {
+            network: self.spec.overrides(self.model.as_deref().map(mobilenet::arch::find).transpose()?),
+            preprocessing: self.photo.overrides(),
+            labels: self.photo.labels.clone(),
+            threads: self.threads.map(|n| n as usize),
+            precision: self.precision.into(),
+        })
+    }
+}
