@@ -148,6 +148,11 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
             None => closest_table(path, params, origin)?,
         },
     };
+    // Keras's V3 without its top, or with another one, ends before the hidden layer.
+    let table = match origin {
+        Origin::Keras if !params.tensors.contains_key(KERAS_HIDDEN) => table.without_hidden(),
+        _ => table,
+    };
     let mut guesses = Vec::new();
     let padding = hints.padding.unwrap_or_else(|| guess_padding(path, origin, &mut guesses));
     let bn_epsilon = hints.bn_epsilon.unwrap_or_else(|| guess_epsilon(origin, table.family, padding, &mut guesses));
@@ -487,7 +492,8 @@ fn keras_input(
         }
         None => guesses.push("values: −1 to 1, as preprocess_input makes them (--mean and --std otherwise)".into()),
     }
-    let imagenet = h == w && (spec.classes == 1000 || origin.background_class);
+    // Features without a classifier are mostly those of Keras's own weights.
+    let imagenet = h == w && (matches!(spec.classes, 0 | 1000) || origin.background_class);
     let resize = if imagenet { Resize::ShortSide(h.saturating_mul(8) / 7) } else { Resize::Squash };
     guesses.push(match resize {
         Resize::ShortSide(pixels) => format!("resize: {pixels} (the file does not say; --resize squash otherwise)"),
@@ -504,22 +510,31 @@ fn keras_input(
     input.checked().ok_or_else(|| Error::format(says.path, reason))
 }
 
-/// Refuses a Keras model without its network's classifier, and says what it has.
+/// The hidden layer of Keras's V3.
+const KERAS_HIDDEN: &str = "conv_2/kernel";
+
+/// Refuses a Keras model whose classifier is not its network's, and says what it has. One without any gives features.
 fn check_keras_head(path: &Path, params: &Params, table: &Table, spec: &Spec) -> Result<(), Error> {
     let graph = table.graph(spec)?;
     let names = Names::new(Origin::Keras, table, &graph)?;
     if names.get("classifier.weight").is_some_and(|name| params.tensors.contains_key(name)) {
         return Ok(());
     }
-    let dense =
-        params.tensors.iter().filter_map(|(name, tensor)| match (name.strip_suffix("/kernel"), tensor.shape()) {
-            (Some(layer), [from, to]) => Some(format!("{layer} ({from} to {to})")),
-            _ => None,
-        });
+    let own: BTreeSet<_> = graph.parameters().iter().filter_map(|p| names.get(&p.name)).map(str::to_owned).collect();
+    let others = params.tensors.iter().filter(|(name, _)| !own.contains(*name));
+    let dense = others.filter_map(|(name, tensor)| match (name.strip_suffix("/kernel"), tensor.shape()) {
+        (Some(layer), [from, to]) => Some(format!("{layer} ({from} to {to})")),
+        _ => None,
+    });
     let dense: Vec<_> = dense.take(8).collect();
-    let has = match dense.len() {
-        0 => "it has features only, without a classifier (include_top=False)".to_owned(),
-        _ => format!("behind the features it has fully connected layers of its own: {}", dense.join(", ")),
-    };
-    Err(Error::format(path, format!("is a {} by Keras's names, but {has}; only classifiers are read", table.name)))
+    if dense.is_empty() {
+        return Ok(());
+    }
+    let reason = format!(
+        "is a {} by Keras's names, but behind the features it has fully connected layers of its own: {}; one is read, as \
+         the classifier",
+        table.name,
+        dense.join(", ")
+    );
+    Err(Error::format(path, reason))
 }

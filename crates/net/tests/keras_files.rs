@@ -190,6 +190,14 @@ fn a_description_tells_what_weights_do_not() {
     assert_eq!(metadata["keras_input"], r#"{"size":[96,128],"rescaling":[1.0,-1.0]}"#);
     assert_eq!((metadata["bn_epsilon"].as_str(), metadata["outputs"].as_str()), ("0.01", "independent"));
     assert_eq!(metadata["family"], "m");
+    let arithmetic = [
+        r#"{"class_name":"TrueDivide","config":{"name":"d"},"inbound_nodes":[{"args":[{},128],"kwargs":{}}]}"#,
+        r#"{"class_name":"TFOpLambda","config":{"function":"math.subtract"},"inbound_nodes":[["d",0,0,{"y":1.0}]]}"#,
+        r#"{"class_name":"Conv2D","config":{}}"#,
+        // An activation's, behind the first convolution: none of the photo's.
+        r#"{"class_name":"TFOpLambda","config":{"function":"math.multiply"},"inbound_nodes":[["c",0,0,{"y":3.0}]]}"#,
+    ];
+    assert_eq!(says(&arithmetic.join(","))["keras_input"], r#"{"size":null,"rescaling":[0.0078125,-1.0]}"#);
     for (layers, text) in [
         (
             r#"{"class_name":"GlobalMaxPooling2D","config":{"name":"max_pool"}}"#,
@@ -198,6 +206,10 @@ fn a_description_tells_what_weights_do_not() {
         (
             r#"{"class_name":"Rescaling","config":{"name":"r","scale":[1,2,3],"offset":0}}"#,
             "its layer r rescales by something other than one number",
+        ),
+        (
+            r#"{"class_name":"GetItem","config":{"name":"get_item"},"inbound_nodes":[]}"#,
+            "its layer get_item computes with the photo what is neither a product nor a sum with a number",
         ),
         (
             r#"{"class_name":"BatchNormalization","config":{"epsilon":0.01}},{"class_name":"BatchNormalization","config":{"name":"b"}}"#,

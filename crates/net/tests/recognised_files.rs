@@ -283,23 +283,32 @@ fn other_networks_are_refused() {
 }
 
 #[test]
-fn keras_models_without_their_networks_classifier_say_what_they_have() {
+fn keras_models_without_top_give_features() {
+    for name in ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"] {
+        let spec = Spec { width: 0.5, width_rule: WidthRule::Keras, ..Spec::default() };
+        let mut params = zeros(Origin::Keras, name, &spec);
+        let top = ["predictions/", "conv_preds/", "logits/", "conv_2/"];
+        params.tensors.retain(|name, _| !top.iter().any(|top| name.starts_with(top)));
+        let recognised = found(&params, &Overrides::default()).unwrap();
+        assert_eq!((recognised.table.name.as_str(), recognised.spec.classes), (name, 0));
+        let graph = recognised.table.graph(&recognised.spec).unwrap();
+        assert!(graph.find("hidden").is_none(), "{name}");
+        load::check(Path::new("w"), params, &recognised, &graph).unwrap();
+    }
+}
+
+#[test]
+fn keras_models_with_several_fully_connected_layers_say_what_they_have() {
     let spec = Spec { width: 0.5, width_rule: WidthRule::Keras, ..Spec::default() };
     let mut params = zeros(Origin::Keras, "mobilenet_v2", &spec);
     params.tensors.retain(|name, _| !name.starts_with("predictions/"));
-    let error = |params: &Params| found(params, &Overrides::default()).unwrap_err().to_string();
-    assert_eq!(
-        error(&params),
-        "w.safetensors: is a mobilenet_v2 by Keras's names, but it has features only, without a classifier \
-         (include_top=False); only classifiers are read"
-    );
     for (layer, from, to) in [("dense", 1280, 100), ("dense_1", 100, 5)] {
         params.tensors.insert(format!("{layer}/kernel"), Tensor::from_f32(&[from, to], vec![0.0; from * to]));
     }
     assert_eq!(
-        error(&params),
+        found(&params, &Overrides::default()).unwrap_err().to_string(),
         "w.safetensors: is a mobilenet_v2 by Keras's names, but behind the features it has fully connected layers of its \
-         own: dense (1280 to 100), dense_1 (100 to 5); only classifiers are read"
+         own: dense (1280 to 100), dense_1 (100 to 5); one is read, as the classifier"
     );
 }
 

@@ -21,15 +21,19 @@ struct Golden {
     /// The file, relative to the folder.
     file: String,
     input: Tensor,
-    logits: Vec<f32>,
+    /// `logits`, or `pooled` of networks without a classifier.
+    output: String,
+    values: Vec<f32>,
 }
 
 impl Golden {
-    /// From a tensor called `logits/SIZE/FILE`.
+    /// From a tensor called `logits/SIZE/FILE` or `pooled/SIZE/FILE`.
     fn of(tensors: &BTreeMap<String, Tensor>, name: &str) -> Option<Golden> {
-        let (size, file) = name.strip_prefix("logits/")?.split_once('/')?;
+        let (output, rest) = name.split_once('/').filter(|(output, _)| ["logits", "pooled"].contains(output))?;
+        let (size, file) = rest.split_once('/')?;
         let input = tensors[&format!("input/{size}")].clone();
-        Some(Golden { file: file.to_owned(), input, logits: tensors[name].clone().into_f32() })
+        let values = tensors[name].clone().into_f32();
+        Some(Golden { file: file.to_owned(), input, output: output.to_owned(), values })
     }
 }
 
@@ -47,13 +51,15 @@ fn errors(path: &Path, golden: &Golden, with_reference: bool) -> f64 {
     let mut error = 0.0;
     if with_reference {
         let results = reference::run(&graph, &params, &input, n, h, w).unwrap();
-        error = difference(&results[graph.find("logits").unwrap().0], &golden.logits);
+        error = difference(&results[graph.find(&golden.output).unwrap().0], &golden.values);
     }
-    let program = Program::compile(&graph, params, &Options { order: Order::Nchw, ..Options::default() }).unwrap();
+    let outputs = vec![golden.output.clone()];
+    let program =
+        Program::compile(&graph, params, &Options { order: Order::Nchw, outputs, ..Options::default() }).unwrap();
     let mut arena = program.arena(n, h, w, &Arc::new(Pool::new(2))).unwrap();
     arena.input_mut().copy_from_slice(&input);
     program.run(&mut arena);
-    difference(arena.output("logits").unwrap(), &golden.logits).max(error)
+    difference(arena.output(&golden.output).unwrap(), &golden.values).max(error)
 }
 
 /// The files of the repository are compressed: HDF5 is full of zeros.

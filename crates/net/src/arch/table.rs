@@ -230,6 +230,15 @@ impl Table {
         }
     }
 
+    /// The same network without the hidden layer between pool and classifier, if it has one.
+    pub(crate) fn without_hidden(mut self) -> Table {
+        self.rows.retain(|row| row.operator != Operator::Hidden);
+        if let [.., pool, classifier] = self.rows.as_mut_slice() {
+            classifier.input = classifier.input.and(pool.input).map(|[_, channels]| [1, channels]);
+        }
+        self
+    }
+
     /// The blocks, in order.
     pub fn blocks(&self) -> Vec<BlockInfo> {
         let mut blocks: Vec<BlockInfo> = Vec::new();

@@ -9,6 +9,7 @@
 //! saving/saving_lib.py and saving/legacy/hdf5_format.py.
 
 mod archive;
+mod arithmetic;
 mod config;
 mod layers;
 mod legacy;

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Layers that a MobileNet classifier may have: its own, those that only train, and TensorFlow's arithmetic, which
-/// Keras 2 makes of V3's activations and of `preprocess_input`.
+use super::arithmetic;
+
+/// Layers that a MobileNet may have, its own and those that only train, beside arithmetic, which Keras 2 makes of V3's
+/// activations.
 const KNOWN: &[&str] = &[
     "Activation",
     "ActivityRegularization",
-    "Add",
     "BatchNormalization",
     "Conv2D",
     "Dense",
@@ -19,11 +20,9 @@ const KNOWN: &[&str] = &[
     "Flatten",
     "Functional",
     "GaussianNoise",
-    "GetItem",
     "GlobalAveragePooling2D",
     "InputLayer",
     "Model",
-    "Multiply",
     "RandomBrightness",
     "RandomContrast",
     "RandomFlip",
@@ -35,12 +34,7 @@ const KNOWN: &[&str] = &[
     "Reshape",
     "Resizing",
     "Sequential",
-    "SlicingOpLambda",
     "Softmax",
-    "Subtract",
-    "TFOpLambda",
-    "TensorFlowOpLayer",
-    "TrueDivide",
     "ZeroPadding2D",
 ];
 
@@ -66,6 +60,8 @@ pub(crate) struct Config {
     epsilon: Option<f64>,
     /// The activation behind the last layer that has one.
     activation: Option<String>,
+    /// Whether the layers so far have a convolution: before it, arithmetic is the photo's.
+    has_convolution: bool,
 }
 
 impl Config {
@@ -90,7 +86,7 @@ impl Config {
     fn layer(&mut self, layer: &Value) -> Result<(), String> {
         let (class, config) = (text(&layer["class_name"]).unwrap_or_default(), &layer["config"]);
         let name = text(&config["name"]).or(text(&layer["name"])).unwrap_or("without a name");
-        if !KNOWN.contains(&class) {
+        if !KNOWN.contains(&class) && !arithmetic::is(class) {
             let class = if class.is_empty() { "without a class".to_owned() } else { format!("a {class}") };
             return Err(format!("its layer {name} is {class}, which no MobileNet classifier has"));
         }
@@ -101,10 +97,24 @@ impl Config {
         }
         self.input.size = self.input.size.or(input_size(config));
         match class {
-            "Rescaling" => self.rescale(name, config)?,
+            "Rescaling" => {
+                let (Some(scale), Some(offset)) = (config["scale"].as_f64(), config["offset"].as_f64()) else {
+                    return Err(format!("its layer {name} rescales by something other than one number"));
+                };
+                self.rescale([scale, offset]);
+            }
             "Resizing" => self.input.size = size(&config["height"], &config["width"]),
             "BatchNormalization" => self.norm(name, config)?,
             "Softmax" => self.activation = Some("softmax".into()),
+            "Conv2D" => self.has_convolution = true,
+            class if arithmetic::is(class) && !self.has_convolution => {
+                let scale_and_shift = arithmetic::scale_and_shift(class, layer).ok_or_else(|| {
+                    format!(
+                        "its layer {name} computes with the photo what is neither a product nor a sum with a number"
+                    )
+                })?;
+                self.rescale(scale_and_shift);
+            }
             _ => {}
         }
         if let Some(activation) = text(&config["activation"]) {
@@ -114,13 +124,9 @@ impl Config {
     }
 
     /// One rescaling after another is one.
-    fn rescale(&mut self, name: &str, config: &Value) -> Result<(), String> {
-        let (Some(scale), Some(offset)) = (config["scale"].as_f64(), config["offset"].as_f64()) else {
-            return Err(format!("its layer {name} rescales by something other than one number"));
-        };
+    fn rescale(&mut self, [scale, offset]: [f64; 2]) {
         let [before, added] = self.input.rescaling.unwrap_or([1.0, 0.0]);
         self.input.rescaling = Some([before * scale, added * scale + offset]);
-        Ok(())
     }
 
     fn norm(&mut self, name: &str, config: &Value) -> Result<(), String> {

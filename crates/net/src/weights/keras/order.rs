@@ -25,21 +25,33 @@ pub(super) fn rename<P>(weights: &mut [Weight<P>]) {
     }
 }
 
-/// The layers of every registered network, from the name by class and number to Keras's: the network as it is, and with
-/// a fully connected layer as classifier where Keras's is a convolution.
-fn candidates() -> impl Iterator<Item = BTreeMap<String, String>> {
-    let all = |own_head| arch::models().iter().filter_map(move |model| layers(&(model.table)(), own_head));
-    all(false).chain(all(true))
+/// What a network ends in.
+#[derive(Clone, Copy, PartialEq)]
+enum Top {
+    /// What Keras gives it.
+    Own,
+    /// A fully connected layer right behind the pool.
+    Dense,
+    /// Its features.
+    None,
 }
 
-fn layers(table: &Table, own_head: bool) -> Option<BTreeMap<String, String>> {
-    let graph = table.graph(&Spec::default()).ok()?;
-    let names = Names::new(Origin::Keras, table, &graph).ok()?;
+/// The layers of every registered network with every top, from the name by class and number to Keras's.
+fn candidates() -> impl Iterator<Item = BTreeMap<String, String>> {
+    let all = |top| arch::models().iter().filter_map(move |model| layers((model.table)(), top));
+    [Top::Own, Top::Dense, Top::None].into_iter().flat_map(all)
+}
+
+fn layers(table: Table, top: Top) -> Option<BTreeMap<String, String>> {
+    let table = if top == Top::Own { table } else { table.without_hidden() };
+    let spec = Spec { classes: if top == Top::None { 0 } else { Spec::default().classes }, ..Spec::default() };
+    let graph = table.graph(&spec).ok()?;
+    let names = Names::new(Origin::Keras, &table, &graph).ok()?;
     let (mut layers, mut counts) = (BTreeMap::new(), BTreeMap::new());
     for (id, node) in graph.ids().zip(&graph.nodes) {
         let Some(parameter) = graph.parameters_of(id).into_iter().next() else { continue };
         let (theirs, _) = names.get(&parameter.name)?.rsplit_once('/')?;
-        let dense = node.name == "classifier" && (own_head || table.family == Family::V2);
+        let dense = node.name == "classifier" && (top == Top::Dense || table.family == Family::V2);
         let class = match node.op {
             Op::FullyConnected { .. } if dense => "dense",
             Op::Convolution { .. } | Op::FullyConnected { .. } => "conv2d",
