@@ -313,17 +313,17 @@ impl Walk<'_> {
     }
 
     fn average(&mut self, index: usize, operator: &Operator) -> Result<(), String> {
-        let Sliding { filter, is_same, .. } = operator.sliding().map_err(|e| e.to_string())?;
+        let Sliding { filter, is_same, fused, .. } = operator.sliding().map_err(|e| e.to_string())?;
         // The mean of one pixel.
         if filter == [1, 1] && self.size == [1, 1] {
-            return Ok(());
+            return self.fused(index, fused);
         }
         if filter != self.size || is_same {
             let [[kh, kw], [h, w]] = [filter, self.size];
             return Err(format!("averages {kh}×{kw} pixels of a map of {h}×{w}; the family averages all of them"));
         }
         self.pool(index);
-        Ok(())
+        self.fused(index, fused)
     }
 
     fn pool(&mut self, index: usize) {
@@ -359,6 +359,8 @@ fn put_together(steps: Vec<Step>) -> Vec<Step> {
     let mut out: Vec<Step> = Vec::with_capacity(steps.len());
     // What a gate has to be multiplied by to be the file's.
     let mut correction = 1.0;
+    // Whether the 3 of the last gate was a step: in a bias it is part of whatever else reads the layer's result.
+    let mut is_shift = false;
     for mut step in steps {
         match (&mut step.kind, out.as_mut_slice()) {
             (
@@ -366,7 +368,7 @@ fn put_together(steps: Vec<Step>) -> Vec<Step> {
                 [.., Step { kind: before, .. }, Step { kind: Kind::Activation(Activation::Relu6), .. }],
             ) if is(sixth, 1.0 / 6.0) && is_centred(before) => {
                 correction = sixth[0] * 6.0;
-                let is_shift = matches!(before, Kind::Shift(_));
+                is_shift = matches!(before, Kind::Shift(_));
                 if let Kind::Convolution(convolution) = before {
                     convolution.bias_shift -= 3.0;
                 }
@@ -375,7 +377,7 @@ fn put_together(steps: Vec<Step>) -> Vec<Step> {
                 continue;
             }
             (&mut Kind::Multiply(x), [.., before, Step { kind: Kind::Activation(Activation::HardSigmoid), .. }])
-                if before.output == Some(x) && (correction - 1.0).abs() < 1e-6 =>
+                if is_shift && before.output == Some(x) && (correction - 1.0).abs() < 1e-6 =>
             {
                 out.truncate(out.len() - 1);
                 out.push(Step { kind: Kind::Activation(Activation::HSwish), ..step });
