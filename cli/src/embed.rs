@@ -1,10 +1,12 @@
 //! `mobilenet embed`: photos as vectors.
 
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use mobilenet::Image;
 use mobilenet::run::{Embedder, Embeddings, Features};
 use serde::Serialize;
 
@@ -34,12 +36,12 @@ pub struct Embed {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    network: EmbedArgs,
+    features: FeatureArgs,
 }
 
-/// The network whose features are taken.
+/// Which features of which network.
 #[derive(Args)]
-pub struct EmbedArgs {
+pub struct FeatureArgs {
     /// Which vector
     #[arg(long, default_value = "pooled")]
     features: FeaturesArg,
@@ -56,7 +58,7 @@ enum FeaturesArg {
     Hidden,
 }
 
-impl EmbedArgs {
+impl FeatureArgs {
     /// Opens the network.
     pub fn open(&self) -> Result<Embedder, Failure> {
         let features = match self.features {
@@ -69,9 +71,23 @@ impl EmbedArgs {
     }
 }
 
+/// One photo as embeddings.
+pub fn embed_one(embedder: &Embedder, name: String, photo: &Image) -> Result<Embeddings, Failure> {
+    let mut one = embedder.embeddings();
+    embedder.each(
+        std::iter::once(photo),
+        |photo| Ok::<_, Infallible>((*photo).clone()),
+        |_, Ok(vector)| {
+            one.push(name.clone(), &vector);
+            ControlFlow::Continue(())
+        },
+    )?;
+    Ok(one)
+}
+
 /// The embeddings of all photos that can be read; how many cannot, each reported.
 pub fn embed(embedder: &Embedder, photos: &[PathBuf]) -> Result<(Embeddings, usize), Failure> {
-    let (mut all, mut failed) = (Embeddings::default(), 0);
+    let (mut all, mut failed) = (embedder.embeddings(), 0);
     let take = |photo: &PathBuf, vector: Result<Vec<f32>, String>| {
         match vector {
             Ok(vector) => all.push(photo.display().to_string(), &vector),
@@ -98,8 +114,8 @@ struct Report {
 impl Embed {
     pub fn run(self) -> Result<(), Failure> {
         Embeddings::check_writable(&self.output)?;
-        inputs::expect_other(&self.output, [self.network.network.weights()?])?;
-        let embedder = self.network.open()?;
+        inputs::expect_other(&self.output, [self.features.network.weights()?])?;
+        let embedder = self.features.open()?;
         let photos = Inputs::find(&self.paths).all()?;
         let start = Instant::now();
         let (all, failed) = embed(&embedder, &photos)?;

@@ -9,7 +9,7 @@ use mobilenet::run::image::check_writable;
 use mobilenet::run::{ContactSheet, Embeddings};
 use serde::Serialize;
 
-use crate::embed::{EmbedArgs, embed};
+use crate::embed::{FeatureArgs, embed, embed_one};
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -38,7 +38,7 @@ pub struct Similar {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    network: EmbedArgs,
+    features: FeatureArgs,
 }
 
 #[derive(Serialize)]
@@ -53,11 +53,9 @@ impl Similar {
         if let Some(picture) = &self.draw {
             inputs::expect_other(picture, [&*self.query, &*self.among])?;
         }
-        let embedder = self.network.open()?;
-        let (query, failed) = embed(&embedder, std::slice::from_ref(&self.query))?;
-        if failed > 0 {
-            return Err(Failure::Reported);
-        }
+        let embedder = self.features.open()?;
+        let photo = inputs::read(&self.query).map_err(Failure::bad)?;
+        let query = embed_one(&embedder, self.query.display().to_string(), &photo)?;
         let (all, failed) = if self.among.is_dir() {
             let photos = Inputs::find(std::slice::from_ref(&self.among)).all()?;
             if let Some(picture) = &self.draw {
@@ -67,14 +65,7 @@ impl Similar {
         } else {
             (Embeddings::open(&self.among)?, 0)
         };
-        if !all.names.is_empty() && all.len != query.len {
-            return Err(Failure::bad(format!(
-                "{}: its vectors have {} values, and these weights give {}: they are of another network",
-                self.among.display(),
-                all.len,
-                query.len
-            )));
-        }
+        self.check_comparable(&query, &all)?;
         // A photo is most like itself: that is no answer.
         let others = all.iter().filter(|(name, _)| !inputs::is_same(Path::new(name), &self.query));
         let mut found: Vec<Found> =
@@ -91,17 +82,35 @@ impl Similar {
                 print::line(format!("{:6.3}  {}", photo.cosine, photo.path))?;
             }
         }
-        self.draw.as_deref().map_or(Ok(()), |path| self.sheet(&found, path))?;
+        self.draw.as_deref().map_or(Ok(()), |path| self.sheet(&photo, &found, path))?;
         if failed == 0 { Ok(()) } else { Err(Failure::Some) }
     }
 
+    /// Refuses embeddings of another network: their angles mean nothing.
+    fn check_comparable(&self, query: &Embeddings, all: &Embeddings) -> Result<(), Failure> {
+        let among = self.among.display();
+        if !all.names.is_empty() && all.len != query.len {
+            let (theirs, ours) = (all.len, query.len);
+            return Err(Failure::bad(format!(
+                "{among}: its vectors have {theirs} values, and these weights give {ours}: they are of another network"
+            )));
+        }
+        if !all.source.is_empty() && all.source != query.source {
+            return Err(Failure::bad(format!(
+                "{among}: its vectors are {}, and these would be {}; give the weights and flags that `embed` was given",
+                all.source, query.source
+            )));
+        }
+        Ok(())
+    }
+
     /// The photo, and those found, in their order. What cannot be read any more is left out.
-    fn sheet(&self, found: &[Found], path: &Path) -> Result<(), Failure> {
+    fn sheet(&self, query: &Image, found: &[Found], path: &Path) -> Result<(), Failure> {
         const COLUMNS: usize = 6;
         const CELL: [usize; 2] = [160, 160];
         const QUERY: [u8; 3] = [30, 110, 210];
         let mut sheet = ContactSheet::new(COLUMNS, CELL);
-        sheet.add(&Image::open(&self.query)?, &[inputs::name(&self.query)], Some(QUERY));
+        sheet.add(query, &[inputs::name(&self.query)], Some(QUERY));
         let mut left_out = 0;
         for photo in found {
             let path = Path::new(photo.path);

@@ -69,6 +69,12 @@ fn the_most_similar_photo_is_a_copy_and_never_the_photo_itself() {
         let sheet = Image::open(folder.path("sheet.png")).unwrap();
         assert!(sheet.width > 4 * 160 && sheet.height > 160, "{}×{}", sheet.width, sheet.height);
     }
+    let ended = folder.run("similar photos/p2.bmp all.safetensors --weights v3.safetensors --mean 0.3");
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(
+        ended.err.contains("its vectors are pooled features of mobilenet_v3_small, width 0.35, fingerprint "),
+        "{ended:?}"
+    );
     folder.weights("v2.safetensors", "mobilenet_v2", &small());
     folder.refused(
         "similar photos/p2.bmp all.safetensors --weights v2.safetensors",

@@ -9,6 +9,7 @@ pub mod file;
 pub mod fold;
 pub mod golden;
 pub mod graph;
+pub mod hash;
 pub mod init;
 mod layout;
 pub mod load;

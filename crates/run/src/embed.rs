@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mobilenet_kernels::{Isa, Pool, cpu};
+use mobilenet_net::hash::Hash;
 use mobilenet_net::preprocessing::Preprocessing;
-use mobilenet_net::{Loaded, Recognised};
+use mobilenet_net::{Loaded, Params, Recognised};
 
 use crate::arena::Arena;
 use crate::classifier::ClassifierOptions;
+use crate::embeddings::Embeddings;
 use crate::error::Error;
 use crate::image::Image;
 use crate::ordered::in_order;
@@ -48,6 +50,7 @@ pub struct Embedder {
     preprocessing: Preprocessing,
     features: Features,
     len: usize,
+    source: String,
     threads: usize,
 }
 
@@ -72,11 +75,12 @@ impl Embedder {
             ))
         })?;
         let len = graph[node].channels;
+        let source = source(&recognised, &params, &preprocessing, features);
         let outputs = vec![features.name().to_owned()];
         let options_of = Options { isa: Isa::from_env()?, precision: options.precision, outputs, ..Options::default() };
         let program = Program::compile(&graph, params, &options_of)?;
         let threads = options.threads.unwrap_or_else(cpu::default_threads);
-        let embedder = Embedder { program, recognised, preprocessing, features, len, threads };
+        let embedder = Embedder { program, recognised, preprocessing, features, len, source, threads };
         // A size that does not fit is an error here, and never later.
         embedder.arena()?;
         Ok(embedder)
@@ -90,6 +94,11 @@ impl Embedder {
     /// Never: a network has features.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// No embeddings yet, of this network: [`each`](Embedder::each) gives their vectors.
+    pub fn embeddings(&self) -> Embeddings {
+        Embeddings { len: self.len, source: self.source.clone(), ..Embeddings::default() }
     }
 
     /// What the file was found to be, and what had to be guessed.
@@ -123,6 +132,16 @@ impl Embedder {
         let [h, w] = self.preprocessing.size;
         Ok(self.program.arena(1, h, w, &Arc::new(Pool::new(1)))?)
     }
+}
+
+/// What tells vectors that can be compared from others: the network's name and features for people, and a number that
+/// depends on all weights and on how photos become its input.
+fn source(recognised: &Recognised, params: &Params, preprocessing: &Preprocessing, features: Features) -> String {
+    let mut hash = Hash::default();
+    hash.tensors(&params.tensors);
+    hash.bytes(&serde_json::to_vec(preprocessing).expect("plain numbers"));
+    let (network, width) = (&recognised.table.name, recognised.spec.width);
+    format!("{} features of {network}, width {width}, fingerprint {:016x}", features.name(), hash.get())
 }
 
 /// The cosine of the angle between two vectors: 1 where they point the same way. 0 where one has no length.

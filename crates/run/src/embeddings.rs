@@ -14,12 +14,16 @@ pub struct Embeddings {
     pub len: usize,
     /// Vector by vector.
     pub values: Vec<f32>,
+    /// Of which network and features; empty where that is not known. Vectors of two sources cannot be compared.
+    pub source: String,
 }
 
 /// The tensor in a safetensors file, N×D.
 const TENSOR: &str = "embeddings";
 /// The metadata's key for the photos' names, a JSON list.
 const NAMES: &str = "names";
+/// The metadata's key for their network.
+const SOURCE: &str = "source";
 
 /// The formats that are written, by their names' endings.
 const ENDINGS: [&str; 3] = ["npy", "safetensors", "csv"];
@@ -51,7 +55,7 @@ impl Embeddings {
     }
 
     /// Writes the file, whole or not at all, by its name's ending: `.npy`, an array of N×D `f32`, with the names a line each
-    /// in a file beside it (see [`names_path`]); `.safetensors`, the tensor `embeddings` with the names in the metadata;
+    /// in a file beside it (see [`names_path`]); `.safetensors`, the tensor `embeddings` with names and source in the metadata;
     /// `.csv`, a line a photo, name first.
     ///
     /// # Errors
@@ -67,7 +71,10 @@ impl Embeddings {
             _ => {
                 let names = serde_json::to_string(&self.names).expect("strings are JSON");
                 let tensor = Tensor::from_f32(&[self.names.len(), self.len], self.values.clone());
-                let (tensors, metadata) = ([(TENSOR.into(), tensor)].into(), [(NAMES.into(), names)].into());
+                let (tensors, metadata) = (
+                    [(TENSOR.into(), tensor)].into(),
+                    [(NAMES.into(), names), (SOURCE.into(), self.source.clone())].into(),
+                );
                 weights::save(path, &Params { tensors, metadata })
             }
         }
@@ -83,8 +90,9 @@ impl Embeddings {
         let (tensor, names) = (tensors.remove(TENSOR).ok_or_else(none)?, metadata.get(NAMES).ok_or_else(none)?);
         let names: Vec<String> =
             serde_json::from_str(names).map_err(|e| Error::format(path, format!("its photos' names: {e}")))?;
+        let source = metadata.get(SOURCE).cloned().unwrap_or_default();
         match *tensor.shape() {
-            [n, len] if n == names.len() && len > 0 => Ok(Embeddings { names, len, values: tensor.into_f32() }),
+            [n, len] if n == names.len() && len > 0 => Ok(Embeddings { names, len, values: tensor.into_f32(), source }),
             _ => {
                 let (shape, names) = (tensor.shape(), names.len());
                 Err(Error::format(path, format!("embeddings of shape {shape:?} for {names} photos")))
@@ -146,7 +154,7 @@ mod tests {
     use super::*;
 
     fn two() -> Embeddings {
-        let mut all = Embeddings::default();
+        let mut all = Embeddings { source: "pooled features of a network".into(), ..Embeddings::default() };
         all.push("a, \"b\".jpg".into(), &[1.0, -0.25, 3.5]);
         all.push("größe\n.jpg".into(), &[0.1, f32::MIN_POSITIVE, 1e30]);
         all

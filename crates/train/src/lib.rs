@@ -10,7 +10,6 @@ pub mod evaluate;
 pub mod explain;
 pub mod folded;
 pub mod folder;
-mod hash;
 mod kept;
 mod layer;
 pub mod loss;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
+use mobilenet_net::Error;
+use mobilenet_net::hash::Hash;
 use mobilenet_net::tensor::Params;
-use mobilenet_net::{Data, Error};
 
 use super::{Checkpoint, Network, Position};
-use crate::hash::Hash;
 
 const OPTIMIZER: &str = "optimizer.";
 const AVERAGE: &str = "average.";
@@ -120,13 +120,6 @@ fn checksum(params: &Params) -> u64 {
         hash.bytes(key.as_bytes());
         hash.bytes(value.as_bytes());
     }
-    for (name, tensor) in &params.tensors {
-        hash.bytes(name.as_bytes());
-        tensor.shape().iter().for_each(|&n| hash.word(n as u64));
-        // Checkpoints hold nothing but f32; another type shows in the tensors' own checks.
-        if let Data::F32(values) = tensor.data() {
-            values.iter().for_each(|x| hash.word(x.to_bits().into()));
-        }
-    }
+    hash.tensors(&params.tensors);
     hash.get()
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 use mobilenet_data::{Dataset, Source};
 use mobilenet_kernels::Isa;
 use mobilenet_net::Error as NetError;
+use mobilenet_net::hash::Hash;
 
 use super::{Origin, Trainer};
 use crate::average::Average;
 use crate::checkpoint::{Checkpoint, Found, NEWEST, PREVIOUS};
 use crate::error::Error;
-use crate::hash::Hash;
 use crate::optim::named;
 use crate::recipe::Recipe;
 
