@@ -109,6 +109,8 @@ fn photos_are_classified_as_they_arrive_and_only_once() {
     // What is removed, is no photo or stays as it is gives nothing.
     fs::remove_file(folder.path("in/slow.bmp")).unwrap();
     folder.write("in/notes.txt", "no photo");
+    fs::create_dir(folder.path("in/.cache")).unwrap();
+    folder.write("in/.cache/thumbnail.bmp", &bytes);
     let file = fs::File::options().append(true).open(folder.path("in/old.bmp")).unwrap();
     drop(file);
     watching.is_silent();

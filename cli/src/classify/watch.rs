@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use notify::{Config, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::failure::Failure;
-use crate::inputs::walk;
+use crate::inputs::{is_hidden, walk};
 use arriving::Arriving;
 
 /// How often files that arrive are looked at.
@@ -71,10 +71,11 @@ impl Arrivals {
         if let Some(path) = folders.iter().find(|path| !path.is_dir()) {
             return Err(Failure::bad(format!("{}: no folder; --watch waits for photos in folders", path.display())));
         }
+        let folders = apart(folders).map_err(Failure::bad)?;
         let arriving = Arc::new(Mutex::new(Arriving::default()));
         // Before the first look, so that nothing falls between.
         let watchers = folders.iter().map(|folder| watcher(folder, args.poll, &arriving)).collect::<Result<_, _>>()?;
-        for folder in folders {
+        for folder in &folders {
             let mut arriving = lock(&arriving);
             let take = |arriving: &mut Arriving, file: &Path| match args.watch {
                 Some(Which::New) => arriving.pass_over(file),
@@ -86,7 +87,6 @@ impl Arrivals {
             "watching {}; Ctrl-C ends it",
             folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ")
         );
-        let folders = folders.to_vec();
         Ok(Arrivals { folders, arriving, ready: VecDeque::new(), stop, lost: Arc::default(), _watchers: watchers })
     }
 
@@ -124,6 +124,17 @@ impl Iterator for Arrivals {
     }
 }
 
+/// The folders without those that lie in another of them, whose photos would come twice.
+fn apart(folders: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let place = |folder: &PathBuf| folder.canonicalize().map_err(|e| format!("{}: {e}", folder.display()));
+    let places = folders.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    let lies_in_another = |i: usize| {
+        let in_it = |(j, other): (usize, &PathBuf)| places[i].starts_with(other) && (places[i] != *other || j < i);
+        places.iter().enumerate().any(in_it)
+    };
+    Ok((0..folders.len()).filter(|&i| !lies_in_another(i)).map(|i| folders[i].clone()).collect())
+}
+
 /// Nothing under the lock can panic half-way.
 fn lock(arriving: &Mutex<Arriving>) -> MutexGuard<'_, Arriving> {
     arriving.lock().unwrap_or_else(PoisonError::into_inner)
@@ -137,11 +148,10 @@ fn watcher(folder: &Path, poll: bool, arriving: &Arc<Mutex<Arriving>>) -> Result
     let (arriving, below, named) = (arriving.clone(), root.clone(), folder.to_owned());
     let heard = move |event: notify::Result<notify::Event>| {
         let event = event.map(|mut event| {
-            for path in &mut event.paths {
-                if let Ok(rest) = path.strip_prefix(&below) {
-                    *path = named.join(rest);
-                }
-            }
+            // As a walk through the folder: nothing in hidden ones.
+            let rest = |path: &PathBuf| path.strip_prefix(&below).unwrap_or(path).to_owned();
+            event.paths.retain(|path| !rest(path).components().any(|part| is_hidden(part.as_ref())));
+            event.paths.iter_mut().for_each(|path| *path = named.join(rest(path)));
             event
         });
         lock(&arriving).heard(event);
@@ -164,4 +174,21 @@ fn watcher(folder: &Path, poll: bool, arriving: &Arc<Mutex<Arriving>>) -> Result
     };
     watcher.watch(&root, RecursiveMode::Recursive).map_err(failed)?;
     Ok(watcher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::apart;
+
+    #[test]
+    fn folders_within_others_are_left_out() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = |name: &str| root.path().join(name);
+        for name in ["a/b", "ab"] {
+            std::fs::create_dir_all(folder(name)).unwrap();
+        }
+        let given = [folder("a/b"), folder("a"), folder("ab"), folder("a/../a")];
+        assert_eq!(apart(&given).unwrap(), [folder("a"), folder("ab")]);
+        assert!(apart(&[folder("none")]).is_err());
+    }
 }
