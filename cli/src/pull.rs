@@ -118,12 +118,16 @@ impl Pull {
     fn check(&self, store: &Store) -> Result<(), Failure> {
         let files = match &*self.names {
             [] => store.files()?,
-            names => names.iter().map(|name| fetched(store, name)).collect::<Result<_, Failure>>()?,
+            names => {
+                let fetched = |name: &String| fetched(store, name).map(|(path, card)| (path, Ok(card)));
+                names.iter().map(fetched).collect::<Result<_, Failure>>()?
+            }
         };
         if files.is_empty() {
             note!("nothing was fetched into {} yet", store.folder().display());
         }
-        self.each(files.iter(), |(path, card)| {
+        self.each(files.into_iter(), |(path, card)| {
+            let (path, card) = (&path, &card?);
             pull::check(path, card)?;
             note!("{}: unchanged, {}", card.name, published(card));
             self.print(&Report { path, is_new: None, card })
@@ -159,7 +163,13 @@ impl Pull {
     }
 
     fn list(&self, store: &Store, pattern: &str) -> Result<(), Failure> {
-        let files = store.files()?;
+        let mut files = Vec::new();
+        for (path, card) in store.files()? {
+            match card {
+                Ok(card) => files.push((path, card)),
+                Err(error) => note!("error: {error}"),
+            }
+        }
         let mut lines: Vec<Line> = catalogue::entries().map(|entry| Line::of(entry, &files)).collect();
         let is_listed = |card: &Card| lines.iter().any(|line| line.name == card.name);
         let others: Vec<_> = files.iter().filter(|(_, card)| !is_listed(card)).map(Line::elsewhere).collect();

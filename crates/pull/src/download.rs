@@ -66,6 +66,11 @@ impl Download<'_> {
 
     /// Asks until all bytes are there; the hash that they should have, where it is known.
     fn attempts(&mut self, part: &mut Part, watch: Watch) -> Result<Option<Digits>, Error> {
+        // An earlier run was allowed more: what it fetched is kept for the next that is.
+        let total = part.note().and_then(|note| note.total);
+        if total.unwrap_or(part.len()) > self.options.limit {
+            return Err(self.too_large(total));
+        }
         let (mut tries, mut anew) = (0, false);
         loop {
             let before = part.len();

@@ -69,11 +69,11 @@ impl Store {
         Ok(None)
     }
 
-    /// All files with a card, by path.
+    /// All files with a card, by path, each with what is wrong with its card.
     ///
     /// # Errors
-    /// A folder or a card that cannot be read.
-    pub fn files(&self) -> Result<Vec<(PathBuf, Card)>, Error> {
+    /// A folder that cannot be read.
+    pub fn files(&self) -> Result<Vec<(PathBuf, Result<Card, Error>)>, Error> {
         let mut found = Vec::new();
         collect(&self.folder, DEPTH, &mut found)?;
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -94,7 +94,7 @@ impl Store {
 const DEPTH: usize = 16;
 
 /// Adds the weights files with a card in `folder` and its folders.
-fn collect(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Card)>) -> Result<(), Error> {
+fn collect(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Result<Card, Error>)>) -> Result<(), Error> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(Error::read(folder))?,
@@ -106,9 +106,9 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Card)>) -> Res
         if kind.is_dir() && depth > 0 {
             collect(&path, depth - 1, found)?;
         } else if kind.is_file()
-            && let Some(card) = Card::read(&path)?
+            && let Some(card) = Card::read(&path).transpose()
         {
-            found.push((path, card));
+            found.push((path, card.map_err(Error::from)));
         }
     }
     Ok(())
