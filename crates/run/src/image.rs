@@ -28,6 +28,12 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 /// Longest side of a photo that is decoded, in pixels: JPEG's own limit.
 pub const MAX_SIDE: u32 = 65_535;
 
+/// Most bytes that a small file becomes when it is decoded: 20 megapixels of RGB.
+pub const MAX_DECODED: u64 = 60_000_000;
+
+/// Most bytes that a byte of a larger file becomes: 0.4 bits a pixel, where photos have one and more.
+pub const MAX_EXPANSION: u64 = 60;
+
 /// A photo in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -80,7 +86,8 @@ impl Image {
     ///
     /// # Errors
     /// Empty, truncated or damaged data; a format that is not read; a photo without pixels, or with more than
-    /// [`MAX_PIXELS`] or a side above [`MAX_SIDE`], which is found in the header before anything is allocated.
+    /// [`MAX_PIXELS`], a side above [`MAX_SIDE`] or more than so small a file should have ([`MAX_EXPANSION`]), which is
+    /// found in the header before anything is allocated.
     pub fn decode(bytes: &[u8], name: &str) -> Result<Image, Error> {
         let (image, orientation) = match format::detect(bytes, name)? {
             Format::Jpeg => jpeg::decode(bytes, name)?,
@@ -88,6 +95,14 @@ impl Image {
         };
         Ok(orientation::upright(image, orientation))
     }
+}
+
+/// Refuses what would become many times its size, before memory is taken for it.
+fn check_expansion(decoded: u64, encoded: usize, name: &str) -> Result<(), Error> {
+    if decoded > MAX_DECODED.max(encoded as u64 * MAX_EXPANSION) {
+        return Err(Error::Expansion { name: name.to_owned(), encoded, decoded });
+    }
+    Ok(())
 }
 
 /// Refuses a size before memory is taken for it.

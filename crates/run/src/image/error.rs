@@ -48,6 +48,19 @@ pub enum Error {
         /// Rows.
         height: u32,
     },
+    /// More pixels than a file of this size should have; see [`MAX_EXPANSION`](super::MAX_EXPANSION).
+    #[error(
+        "{name}: the file has {encoded} bytes, and its pixels would take {decoded}: so much is taken of larger files only, \
+         as memory is easily exhausted so; make the picture smaller first"
+    )]
+    Expansion {
+        /// The photo.
+        name: String,
+        /// The file's length.
+        encoded: usize,
+        /// Bytes of the decoded photo.
+        decoded: u64,
+    },
     /// No pixels.
     #[error("{name}: the photo is 0 pixels wide or high")]
     Zero {

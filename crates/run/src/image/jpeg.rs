@@ -4,7 +4,7 @@
 //! 500 photos of `imagenet_sample_even` the mean difference is 0.01 levels without subsampling and 0.18 with 4:2:0, the
 //! largest 9, and torchvision's first class stays the same for 498.
 
-use super::{Error, Format, Image, MAX_SIDE, check_size};
+use super::{Error, Format, Image, MAX_SIDE, check_expansion, check_size};
 use ::image::metadata::Orientation;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
@@ -37,6 +37,7 @@ fn attempt(bytes: &[u8], name: &str, strict: bool) -> Result<(Image, Orientation
     decoder.decode_headers().map_err(|e| translate(e, bytes, name))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| damaged("no size in the header", name))?;
     check_size(width as u32, height as u32, name)?;
+    check_expansion((width * height * 3) as u64, bytes.len(), name)?;
     if !has_end(bytes) {
         return Err(truncated(bytes, name));
     }
