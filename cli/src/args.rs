@@ -116,6 +116,34 @@ impl SpecArgs {
     }
 }
 
+/// What is known better than a weights file can tell.
+#[derive(Args, Clone, Debug, Default)]
+pub struct KnownArgs {
+    /// A registered name or a TOML table, where the weights do not tell
+    #[arg(long, value_name = "NAME|TOML")]
+    model: Option<String>,
+    #[command(flatten)]
+    pub spec: SpecArgs,
+}
+
+impl KnownArgs {
+    /// The network that `--model` names.
+    ///
+    /// # Errors
+    /// A name that is not registered; a table that is none.
+    pub fn table(&self) -> Result<Option<Table>, Failure> {
+        Ok(self.model.as_deref().map(arch::find).transpose()?)
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// As [`KnownArgs::table`].
+    pub fn overrides(&self) -> Result<Overrides, Failure> {
+        Ok(self.spec.overrides(self.table()?))
+    }
+}
+
 /// The weights file that a network's argument names, as a file or as a published one. Networks' names come first.
 fn weights_of(model: &str) -> Result<Option<PathBuf>, Failure> {
     if model.ends_with(".toml") {

@@ -7,7 +7,7 @@ use mobilenet::net::{DType, Origin, file};
 use mobilenet::run::convert::{Conversion, convert};
 use serde::Serialize;
 
-use crate::args::{PhotoArgs, PrecisionArg, SpecArgs, weights_file};
+use crate::args::{KnownArgs, PhotoArgs, PrecisionArg, weights_file};
 use crate::failure::Failure;
 use crate::{inputs, print};
 
@@ -42,16 +42,13 @@ pub struct Convert {
     /// Under which terms they may be used
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
-    /// A registered name or a TOML table, where the weights do not tell
-    #[arg(long, value_name = "NAME|TOML")]
-    model: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     photo: PhotoArgs,
     #[command(flatten)]
-    spec: SpecArgs,
+    known: KnownArgs,
 }
 
 /// A library whose names can be written.
@@ -84,8 +81,7 @@ impl Convert {
         }
         inputs::expect_other(output, [&**input])?;
         file::check(output)?;
-        let table = self.model.as_deref().map(mobilenet::arch::find).transpose()?;
-        let network = self.spec.overrides(table);
+        let network = self.known.overrides()?;
         let conversion = Conversion {
             names: match self.names {
                 NamesArg::Mobilenet => Origin::Ours,

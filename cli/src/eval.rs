@@ -10,7 +10,7 @@ use mobilenet::run::program::Options;
 use mobilenet::train::{Evaluation, evaluate};
 use serde::Serialize;
 
-use crate::args::{MAX_BATCH, PrecisionArg, RunArgs, SpecArgs, weights_file};
+use crate::args::{KnownArgs, MAX_BATCH, PrecisionArg, RunArgs, weights_file};
 use crate::failure::Failure;
 use crate::print;
 
@@ -41,7 +41,7 @@ pub struct Eval {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    spec: SpecArgs,
+    known: KnownArgs,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -65,7 +65,7 @@ struct Report {
 
 impl Eval {
     pub fn run(self) -> Result<(), Failure> {
-        let loaded = mobilenet::net::load(&self.weights, &self.spec.overrides(None))?;
+        let loaded = mobilenet::net::load(&self.weights, &self.known.overrides()?)?;
         loaded.expect_classifier(&self.weights)?;
         loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
         let has = loaded.recognised.spec.classes;

@@ -13,7 +13,7 @@ use mobilenet::train::trainer::Machine;
 use mobilenet::{Classifier, Image, Prediction};
 use serde::Serialize;
 
-use crate::args::{PhotoArgs, RunArgs, SpecArgs, weights_file};
+use crate::args::{KnownArgs, PhotoArgs, RunArgs, weights_file};
 use crate::failure::Failure;
 use crate::{inputs, print};
 
@@ -39,16 +39,13 @@ pub struct Explain {
     /// A class's name or number [default: the likeliest]
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
-    /// A registered name or a TOML table, where the weights do not tell
-    #[arg(long, value_name = "NAME|TOML")]
-    model: Option<String>,
     /// Print one JSON object, with the map's values
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     preprocessing: PhotoArgs,
     #[command(flatten)]
-    spec: SpecArgs,
+    known: KnownArgs,
     #[command(flatten)]
     running: RunArgs,
 }
@@ -69,7 +66,7 @@ impl Explain {
     pub fn run(self) -> Result<(), Failure> {
         check_writable(&self.output)?;
         inputs::expect_other(&self.output, [&*self.photo, &*self.weights])?;
-        let network = self.spec.overrides(self.model.as_deref().map(mobilenet::arch::find).transpose()?);
+        let network = self.known.overrides()?;
         let classifier = Classifier::open_with(
             &self.weights,
             &ClassifierOptions {

@@ -14,7 +14,7 @@ use mobilenet::run::{MemoryUse, Precision};
 use mobilenet::{Pool, Program, init};
 use serde::Serialize;
 
-use crate::args::{PrecisionArg, Resolution, RunArgs, SpecArgs, weights_file};
+use crate::args::{KnownArgs, PrecisionArg, Resolution, RunArgs, SpecArgs, weights_file};
 use crate::failure::Failure;
 use crate::print;
 use crate::text::{millions, thousands};
@@ -44,7 +44,7 @@ pub struct Info {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    spec: SpecArgs,
+    known: KnownArgs,
     #[command(flatten)]
     running: RunArgs,
 }
@@ -52,8 +52,9 @@ pub struct Info {
 impl Info {
     pub fn run(self) -> Result<(), Failure> {
         let format = weights::format(&self.file)?;
-        // Flags ask about another network, and are no word about this file; only padding and epsilon are.
-        let known = Overrides { padding: self.spec.padding, bn_epsilon: self.spec.bn_epsilon, ..Overrides::default() };
+        // Flags ask about another network, and are no word about this file; only its name, padding and epsilon are.
+        let SpecArgs { padding, bn_epsilon, .. } = self.known.spec;
+        let known = Overrides { table: self.known.table()?, padding, bn_epsilon, ..Overrides::default() };
         let Loaded { recognised, params, .. } = mobilenet::net::load(&self.file, &known)?;
         let mut types: BTreeMap<String, u64> = BTreeMap::new();
         for tensor in params.tensors.values() {
@@ -70,7 +71,7 @@ impl Info {
 
     /// What the network would cost as the flags have it.
     fn costs(&self, recognised: &Recognised) -> Result<Costs, Failure> {
-        let spec = self.spec.over(recognised.spec.clone());
+        let spec = self.known.spec.over(recognised.spec.clone());
         let graph = recognised.table.graph(&spec)?;
         let [h, w] = self.resolution.map_or(recognised.preprocessing.size, |Resolution { h, w }| [h, w]);
         let Summary { parameters, multiply_adds, .. } = Summary::new(&graph, h, w)?;

@@ -8,7 +8,7 @@ use mobilenet::run::compare::{Compared, Comparison, Pairing};
 use mobilenet::run::golden::{self, TOLERANCE, Verdict};
 use serde::Serialize;
 
-use crate::args::{PhotoArgs, SpecArgs, weights_file};
+use crate::args::{KnownArgs, PhotoArgs, weights_file};
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -40,7 +40,7 @@ pub struct Verify {
     #[command(flatten)]
     photo: PhotoArgs,
     #[command(flatten)]
-    spec: SpecArgs,
+    known: KnownArgs,
 }
 
 impl Verify {
@@ -54,18 +54,18 @@ impl Verify {
     }
 
     /// What is known better than the files tell.
-    fn known(&self) -> ClassifierOptions {
-        ClassifierOptions {
-            network: self.spec.overrides(None),
+    fn known(&self) -> Result<ClassifierOptions, Failure> {
+        Ok(ClassifierOptions {
+            network: self.known.overrides()?,
             preprocessing: self.photo.overrides(),
             labels: self.photo.labels.clone(),
             ..ClassifierOptions::default()
-        }
+        })
     }
 
     /// A file against its own pairs.
     fn one(&self, file: &Path) -> Result<(), Failure> {
-        let Some(verdict) = golden::check(file, &self.known())? else {
+        let Some(verdict) = golden::check(file, &self.known()?)? else {
             let file = print::quoted(file);
             return Err(Failure::bad(format!(
                 "{file}: it carries no checked pairs; `mobilenet convert {file} NEW.safetensors` writes a file that does, \
@@ -88,7 +88,7 @@ impl Verify {
 
     /// Two files over photos.
     fn two(&self, files: [&PathBuf; 2], paths: &[PathBuf]) -> Result<(), Failure> {
-        let mut pairing = Pairing::open(files.map(PathBuf::as_path), &self.known())?;
+        let mut pairing = Pairing::open(files.map(PathBuf::as_path), &self.known()?)?;
         let mut failed = false;
         for photo in Inputs::find(paths).all()? {
             match inputs::read(&photo) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use mobilenet::run::ClassifierOptions;
 
-use super::{PhotoArgs, PrecisionArg, SpecArgs, weights_file};
+use super::{KnownArgs, PhotoArgs, PrecisionArg, weights_file};
 use crate::failure::Failure;
 
 /// Weights, what is known better than they tell, and how to run them.
@@ -14,9 +14,6 @@ pub struct NetworkArgs {
     /// Weights in any format that is read, or a name that `mobilenet pull` has fetched
     #[arg(long, value_name = "FILE", value_parser = weights_file())]
     weights: Option<PathBuf>,
-    /// A registered name or a TOML table, where the weights do not tell
-    #[arg(long, value_name = "NAME|TOML")]
-    model: Option<String>,
     /// How weights are stored
     #[arg(long, default_value = "f32")]
     precision: PrecisionArg,
@@ -26,7 +23,7 @@ pub struct NetworkArgs {
     #[command(flatten)]
     photo: PhotoArgs,
     #[command(flatten)]
-    spec: SpecArgs,
+    known: KnownArgs,
 }
 
 impl NetworkArgs {
@@ -43,7 +40,7 @@ impl NetworkArgs {
     /// What is known better than the weights tell, and how to run them.
     pub fn options(&self) -> Result<ClassifierOptions, Failure> {
         Ok(ClassifierOptions {
-            network: self.spec.overrides(self.model.as_deref().map(mobilenet::arch::find).transpose()?),
+            network: self.known.overrides()?,
             preprocessing: self.photo.overrides(),
             labels: self.photo.labels.clone(),
             threads: self.threads.map(|n| n as usize),

@@ -32,14 +32,14 @@ impl From<Image> for Canvas {
 }
 
 impl Canvas {
-    /// A picture of one colour.
+    /// A picture of one color.
     ///
     /// # Errors
     /// [`Error::Zero`] without pixels; [`Error::TooLarge`] with more than a photo may have.
-    pub fn new(width: usize, height: usize, colour: Rgb) -> Result<Canvas, Error> {
+    pub fn new(width: usize, height: usize, color: Rgb) -> Result<Canvas, Error> {
         let side = |pixels| u32::try_from(pixels).unwrap_or(u32::MAX);
         check_size(side(width), side(height), "picture")?;
-        Ok(Canvas { image: Image { width, height, rgb: colour.repeat(width * height) } })
+        Ok(Canvas { image: Image { width, height, rgb: color.repeat(width * height) } })
     }
 
     /// What was drawn.
@@ -53,25 +53,25 @@ impl Canvas {
     }
 
     /// Fills an area.
-    pub fn fill(&mut self, area: Window, colour: Rgb) {
+    pub fn fill(&mut self, area: Window, color: Rgb) {
         let right = area.left.saturating_add(area.width).min(self.image.width);
         let bottom = area.top.saturating_add(area.height).min(self.image.height);
         for row in area.top..bottom {
             let start = row * self.image.width;
             if let Some(pixels) = self.image.rgb.get_mut((start + area.left) * 3..(start + right) * 3) {
-                pixels.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&colour));
+                pixels.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&color));
             }
         }
     }
 
     /// Draws a frame of `thickness` pixels along the inside of an area's edges.
-    pub fn frame(&mut self, area: Window, thickness: usize, colour: Rgb) {
+    pub fn frame(&mut self, area: Window, thickness: usize, color: Rgb) {
         let Window { top, left, height, width } = area;
         let (rows, columns) = (thickness.min(height), thickness.min(width));
-        self.fill(Window { height: rows, ..area }, colour);
-        self.fill(Window { top: top + height - rows, height: rows, ..area }, colour);
-        self.fill(Window { width: columns, ..area }, colour);
-        self.fill(Window { left: left + width - columns, width: columns, ..area }, colour);
+        self.fill(Window { height: rows, ..area }, color);
+        self.fill(Window { top: top + height - rows, height: rows, ..area }, color);
+        self.fill(Window { width: columns, ..area }, color);
+        self.fill(Window { left: left + width - columns, width: columns, ..area }, color);
     }
 
     /// Lays a photo over the picture, its corner at `top` and `left`.
@@ -86,13 +86,13 @@ impl Canvas {
 
     /// Writes a line of text, its top left corner at `top` and `left`, `size` pixels high from the top of its letters to
     /// the bottom. A character that the font lacks becomes a box.
-    pub fn text(&mut self, text: &str, top: usize, left: usize, size: usize, colour: Rgb) {
+    pub fn text(&mut self, text: &str, top: usize, left: usize, size: usize, color: Rgb) {
         let Image { width, height, rgb } = &mut self.image;
         text::draw(text, size, |x, y, cover| {
             let (x, y) = (left as i64 + x, top as i64 + y);
             if (0..*width as i64).contains(&x) && (0..*height as i64).contains(&y) {
                 let at = (y as usize * *width + x as usize) * 3;
-                for (under, over) in rgb[at..at + 3].iter_mut().zip(colour) {
+                for (under, over) in rgb[at..at + 3].iter_mut().zip(color) {
                     *under = (f32::from(*under) + (f32::from(over) - f32::from(*under)) * cover).round() as u8;
                 }
             }
