@@ -112,10 +112,13 @@ const CLASSES_WITH_BACKGROUND: usize = 1001;
 /// The papers' input size.
 const RESOLUTION: usize = 224;
 
+/// Most pixels of a side.
+const MAX_PIXELS: usize = 8192;
+
 impl Preprocessing {
     /// What came from a file, unless a size is zero or enormous or a deviation divides by zero.
     pub fn checked(self) -> Option<Preprocessing> {
-        let is_size = |pixels: &usize| (1..=8192).contains(pixels);
+        let is_size = |pixels: &usize| (1..=MAX_PIXELS).contains(pixels);
         let resize = match self.resize {
             Resize::ShortSide(pixels) => is_size(&pixels),
             Resize::Squash => true,
@@ -146,6 +149,22 @@ impl Preprocessing {
             channel_order: ChannelOrder::Rgb,
             background_class: classes == CLASSES_WITH_BACKGROUND,
         }
+    }
+
+    /// How photos are probably resized for a file of Keras or TensorFlow Lite, which never says it: a guess, and its words.
+    ///
+    /// ImageNet's weights are evaluated on the middle seven eighths, and features without a classifier are mostly theirs;
+    /// who trains on photos of their own gets them squashed (keras@3.15.1 utils/image_dataset_utils.py,
+    /// `crop_to_aspect_ratio=False`).
+    pub(crate) fn resize_of_tensorflow(&self, [h, w]: [usize; 2], classes: usize) -> (Resize, String) {
+        let middle = h.max(w).saturating_mul(8) / 7;
+        if h == w && (matches!(classes, 0 | 1000) || self.background_class) && middle <= MAX_PIXELS {
+            return (
+                Resize::ShortSide(middle),
+                format!("resize: {middle} (the file does not say; --resize squash otherwise)"),
+            );
+        }
+        (Resize::Squash, format!("resize: squash, as Keras's loaders do (--resize {middle} for the middle)"))
     }
 }
 

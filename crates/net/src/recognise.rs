@@ -4,20 +4,22 @@
 //! Padding and epsilon leave no trace in either: where the origin has only one, that one holds; otherwise the metadata
 //! says, and without it a guess is made and listed. Metadata is a hint about what shapes can show, never a proof.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::arch::{self, Family, Spec, Table, WidthRule};
 use crate::error::Error;
-use crate::graph::{Activation, Padding};
+use crate::graph::{Activation, Op, Padding, Role};
 use crate::layout;
 use crate::load::same_shape;
 use crate::model_file;
 use crate::names::{Names, Origin};
-use crate::preprocessing::{Preprocessing, Resize};
+use crate::preprocessing::Preprocessing;
 use crate::tensor::Params;
-use crate::weights::keras::Input;
+use crate::weights::keras::{Input, LIMITS, WINDOWS};
 
 /// The metadata key that marks a checkpoint, a file to go on training from and no network.
 pub const CHECKPOINT: &str = "mobilenet_checkpoint";
@@ -46,7 +48,8 @@ pub struct Overrides {
 }
 
 /// How a classifier's logits are to be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outputs {
     /// A photo shows one class: their softmax.
     #[default]
@@ -164,9 +167,11 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
         activation: overrides.activation.or(hints.activation),
         ..Spec::default()
     };
-    let spec = closest_spec(path, params, origin, &table, spec, overrides, &hints)?;
+    let mut spec = closest_spec(path, params, origin, &table, spec, overrides, &hints)?;
     if origin == Origin::Keras {
         check_keras_head(path, params, &table, &spec)?;
+        keras_activation(&says, table.family, &mut spec)?;
+        keras_windows(&says, &table, &mut spec, overrides.total_stride)?;
     }
     if let Some(width) = hints.width.filter(|&width| width != spec.width) {
         guesses.push(format!("width: {:?} by the shapes, although the metadata says {width:?}", spec.width));
@@ -468,9 +473,6 @@ fn guess_epsilon(origin: Origin, family: Family, padding: Padding, guesses: &mut
 const V1_STEPS: usize = 32;
 
 /// What the description of a Keras model says of its photos. Weights alone say nothing.
-///
-/// How photos are resized no file says. Keras's ImageNet weights are evaluated on the middle seven eighths, and who trains
-/// on their own photos gets them squashed (keras@3.15.1 utils/image_dataset_utils.py, `crop_to_aspect_ratio=False`).
 fn keras_input(
     says: &Says,
     family: Family,
@@ -492,22 +494,66 @@ fn keras_input(
         }
         None => guesses.push("values: −1 to 1, as preprocess_input makes them (--mean and --std otherwise)".into()),
     }
-    // Features without a classifier are mostly those of Keras's own weights.
-    let imagenet = h == w && (matches!(spec.classes, 0 | 1000) || origin.background_class);
-    let resize = if imagenet { Resize::ShortSide(h.saturating_mul(8) / 7) } else { Resize::Squash };
-    guesses.push(match resize {
-        Resize::ShortSide(pixels) => format!("resize: {pixels} (the file does not say; --resize squash otherwise)"),
-        _ => format!(
-            "resize: squash, as Keras's loaders do (--resize {} for the middle)",
-            h.max(w).saturating_mul(8) / 7
-        ),
-    });
+    let (resize, guess) = origin.resize_of_tensorflow([h, w], spec.classes);
+    guesses.push(guess);
     if family == Family::V1 && [h, w].iter().any(|pixels| pixels % V1_STEPS != 0) {
         guesses.push(format!("padding: same (at {h}×{w} Keras's V1 pads otherwise; not at multiples of {V1_STEPS})"));
     }
     let input = Preprocessing { resize, size: [h, w], mean, std, ..origin };
     let reason = "its description has an input size or a rescaling that is none";
     input.checked().ok_or_else(|| Error::format(says.path, reason))
+}
+
+/// The non-linearity that the description of a Keras model gives V1 and V2, unless the user knows better. (V3's is put
+/// together of several layers.)
+fn keras_activation(says: &Says, family: Family, spec: &mut Spec) -> Result<(), Error> {
+    let limits: Vec<Option<String>> = says.json(LIMITS)?.unwrap_or_default();
+    if family == Family::V3 || spec.activation.is_some() {
+        return Ok(());
+    }
+    match limits.iter().map(Option::as_deref).collect::<Vec<_>>()[..] {
+        [] | [Some("6")] => {}
+        [None] => spec.activation = Some(Activation::Relu),
+        _ => {
+            let reason = "its ReLUs have other limits than 6, or several; --activation says which is meant";
+            return Err(Error::format(says.path, reason));
+        }
+    }
+    Ok(())
+}
+
+/// Compares the strides and dilations that the description of a Keras model gives with the network's, of which early ones
+/// may be left out.
+fn keras_windows(says: &Says, table: &Table, spec: &mut Spec, given: Option<usize>) -> Result<(), Error> {
+    let windows: BTreeMap<String, [usize; 2]> = says.json(WINDOWS)?.unwrap_or_default();
+    let mut first = None;
+    for total_stride in given.map_or_else(|| vec![32, 16, 8], |given| vec![given]) {
+        let tried = Spec { total_stride, ..spec.clone() };
+        let graph = table.graph(&tried)?;
+        let names = Names::new(Origin::Keras, table, &graph)?;
+        let departs = graph.parameters().into_iter().filter(|p| p.role == Role::Weight).find_map(|parameter| {
+            let (Op::Convolution { window, .. } | Op::Depthwise { window, .. }) = graph[parameter.node].op else {
+                return None;
+            };
+            let (layer, _) = names.get(&parameter.name)?.rsplit_once('/')?;
+            let &[stride, dilation] = windows.get(layer)?;
+            let needs = [window.stride[0], window.dilation[0]];
+            (needs != [stride, dilation]).then(|| {
+                format!(
+                    "its layer {layer} has stride {stride} and dilation {dilation}; {} has {} and {} there",
+                    table.name, needs[0], needs[1]
+                )
+            })
+        });
+        match departs {
+            None => {
+                *spec = tried;
+                return Ok(());
+            }
+            Some(reason) => _ = first.get_or_insert(reason),
+        }
+    }
+    Err(Error::format(says.path, first.expect("at least one total stride was tried")))
 }
 
 /// The hidden layer of Keras's V3.

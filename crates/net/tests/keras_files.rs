@@ -134,6 +134,19 @@ fn shards_are_joined_and_levels_spread() {
     assert_eq!(tfjs(&manifest(both, halves)).unwrap().tensors["x"].dtype(), DType::F16);
 }
 
+/// TensorFlow.js's own `save` and the Python converter lay out the same model in two ways.
+#[test]
+fn what_a_browser_saved_is_read_as_what_the_converter_wrote() {
+    let config = r#"{"class_name":"Sequential","config":{"name":"m","layers":[
+        {"class_name":"BatchNormalization","config":{"epsilon":0.25}}]}}"#;
+    let weights = r#"[{"name":"x/kernel","shape":[1],"dtype":"float32"}]"#;
+    let manifest = |path: &str| format!(r#""weightsManifest":[{{"paths":["{path}"],"weights":{weights}}}]"#);
+    let saved = tfjs(&format!(r#"{{"modelTopology":{config},{}}}"#, manifest("./a.bin"))).unwrap();
+    let converted = tfjs(&format!(r#"{{"modelTopology":{{"model_config":{config}}},{}}}"#, manifest("a.bin"))).unwrap();
+    assert_eq!(saved.metadata["bn_epsilon"], "0.25");
+    assert_eq!((saved.metadata, saved.tensors), (converted.metadata, converted.tensors));
+}
+
 #[test]
 fn bad_manifests_are_refused() {
     let one = r#"{"name":"x","shape":[1],"dtype":"float32"}"#;
@@ -206,6 +219,14 @@ fn a_description_tells_what_weights_do_not() {
         (
             r#"{"class_name":"Rescaling","config":{"name":"r","scale":[1,2,3],"offset":0}}"#,
             "its layer r rescales by something other than one number",
+        ),
+        (
+            r#"{"class_name":"Conv2D","config":{}},{"class_name":"Rescaling","config":{"name":"r","scale":1,"offset":0}}"#,
+            "its layer r rescales what is no photo any more",
+        ),
+        (
+            r#"{"class_name":"Conv2D","config":{"name":"c","strides":[1,2]}}"#,
+            "its layer c has another stride or dilation for rows than for columns",
         ),
         (
             r#"{"class_name":"GetItem","config":{"name":"get_item"},"inbound_nodes":[]}"#,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mobilenet_net::arch::{self, Spec, WidthRule};
 use mobilenet_net::names::Names;
 use mobilenet_net::recognise::recognise;
-use mobilenet_net::{Error, Origin, Overrides, Padding, Params, Recognised, Tensor, load, weights};
+use mobilenet_net::{Activation, Error, Origin, Overrides, Padding, Params, Recognised, Tensor, load, weights};
 use mobilenet_testing::data;
 
 /// Parameters of zeros of a network, under an origin's names and in its order of axes.
@@ -295,6 +295,27 @@ fn keras_models_without_top_give_features() {
         assert!(graph.find("hidden").is_none(), "{name}");
         load::check(Path::new("w"), params, &recognised, &graph).unwrap();
     }
+}
+
+#[test]
+fn the_description_of_a_keras_model_is_held_to_the_network() {
+    let spec = Spec { width: 0.25, width_rule: WidthRule::Keras, ..Spec::default() };
+    let with = |key: &str, value: &str| {
+        let mut params = zeros(Origin::Keras, "mobilenet_v1", &spec);
+        params.metadata.insert(key.into(), value.into());
+        found(&params, &Overrides::default())
+    };
+    let stride = |value: &str| with("keras_windows", value).map(|found| found.spec.total_stride);
+    assert_eq!(stride(r#"{"conv1":[2,1],"conv_dw_2":[2,1]}"#).unwrap(), 32);
+    // As people change V1 for photos of 32 pixels.
+    assert_eq!(stride(r#"{"conv1":[1,1],"conv_dw_2":[2,1],"conv_dw_4":[2,1]}"#).unwrap(), 16);
+    assert_eq!(stride(r#"{"conv1":[1,1],"conv_dw_2":[1,1],"conv_dw_4":[2,1]}"#).unwrap(), 8);
+    let text = "w.safetensors: its layer conv_dw_4 has stride 1 and dilation 1; mobilenet_v1 has 2 and 1 there";
+    assert_eq!(stride(r#"{"conv1":[2,1],"conv_dw_4":[1,1]}"#).unwrap_err().to_string(), text);
+    let relu = |value: &str| with("keras_relu_limits", value).map(|found| found.spec.activation);
+    assert_eq!(relu(r#"["6"]"#).unwrap(), None);
+    assert_eq!(relu("[null]").unwrap(), Some(Activation::Relu));
+    assert!(relu(r#"[null,"6"]"#).unwrap_err().to_string().contains("its ReLUs have other limits than 6, or several"));
 }
 
 #[test]

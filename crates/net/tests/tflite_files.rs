@@ -42,7 +42,8 @@ fn v1_is_recognised_with_the_labels_of_its_archive() {
     assert_eq!((found.origin, found.table.name.as_str()), (Origin::TensorFlowLite, "mobilenet_v1"));
     assert_eq!((found.spec.width, found.spec.classes, found.spec.padding), (0.01, 3, Padding::Same));
     assert_eq!(found.labels.unwrap(), ["cat", "dog", "owl"]);
-    assert_eq!((found.outputs, found.guesses), (Outputs::Exclusive, vec![GUESS.into()]));
+    let squash = "resize: squash, as Keras's loaders do (--resize 73 for the middle)";
+    assert_eq!((found.outputs, found.guesses), (Outputs::Exclusive, vec![GUESS.into(), squash.into()]));
     assert_eq!((found.preprocessing.size, found.preprocessing.mean), ([64, 64], [0.5; 3]));
 }
 
@@ -57,7 +58,7 @@ fn v2_in_half_precision_is_recognised_with_pytorchs_padding_and_independent_outp
 fn v3_without_a_classifier_is_recognised_and_scales_by_itself() {
     let found = recognised("v3_small_features_f16.tflite");
     assert_eq!((found.table.name.as_str(), found.spec.width, found.spec.classes), ("mobilenet_v3_small", 0.01, 0));
-    assert!(found.guesses.is_empty(), "{:?}", found.guesses);
+    assert_eq!(found.guesses, ["resize: 73 (the file does not say; --resize squash otherwise)"]);
     // The file has its 1/127.5 in half precision.
     for channel in 0..3 {
         assert!((found.preprocessing.mean[channel] - 0.5).abs() < 1e-4, "{:?}", found.preprocessing);
@@ -80,18 +81,21 @@ fn published_float_files_are_recognised() {
     let slim = of("mobilenet_v1_0.25_224_float.tflite");
     assert_eq!((slim.table.name.as_str(), slim.spec.width, slim.spec.classes), ("mobilenet_v1", 0.25, 1001));
     assert!(slim.preprocessing.background_class);
-    assert_eq!((slim.preprocessing.mean, slim.guesses), ([0.5; 3], vec![GUESS.to_owned()]));
+    let middle = |pixels| format!("resize: {pixels} (the file does not say; --resize squash otherwise)");
+    assert_eq!((slim.preprocessing.mean, slim.guesses), ([0.5; 3], vec![GUESS.to_owned(), middle(256)]));
     let tiny = of("mobilenet_v1_0.25_96_vww_float.tflite");
     assert_eq!((tiny.spec.classes, tiny.preprocessing.size), (2, [96, 96]));
     assert_eq!((tiny.preprocessing.mean, tiny.preprocessing.std), ([0.0; 3], [1.0; 3]));
-    assert_eq!(tiny.guesses, ["input: 0 to 1 (V1 with ReLU is MLPerf Tiny's; --mean 0.5 --std 0.5 for -1 to 1)"]);
+    let input = "input: 0 to 1 (V1 with ReLU is MLPerf Tiny's; --mean 0.5 --std 0.5 for -1 to 1)";
+    let squash = "resize: squash, as Keras's loaders do (--resize 109 for the middle)";
+    assert_eq!(tiny.guesses, [input, squash]);
     let embedder = of("mobilenet_v3_small_0.75_224_embedder_float.tflite");
     assert_eq!((embedder.table.name.as_str(), embedder.spec.width), ("mobilenet_v3_small", 0.75));
     assert_eq!(
         (embedder.spec.classes, embedder.preprocessing.mean, embedder.preprocessing.std),
         (0, [0.5; 3], [0.5; 3])
     );
-    assert!(embedder.guesses.is_empty(), "{:?}", embedder.guesses);
+    assert_eq!(embedder.guesses, [middle(256)]);
 }
 
 #[test]

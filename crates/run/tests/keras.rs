@@ -88,7 +88,7 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 fn tiny_files_of_keras_give_its_logits() {
     let folder = unpacked(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../net/tests/fixtures/keras"));
     let goldens = goldens(folder.path());
-    assert_eq!(goldens.len(), 8);
+    assert_eq!(goldens.len(), 12);
     for golden in goldens {
         let error = errors(&folder.path().join(&golden.file), &golden, true);
         println!("{:44} {error:.1e}", golden.file);

@@ -40,7 +40,7 @@ impl WidthRule {
     }
 
     /// The stem's channels.
-    pub(super) fn stem(self, family: Family, channels: usize, width: f64) -> usize {
+    pub(crate) fn stem(self, family: Family, channels: usize, width: f64) -> usize {
         match (self, family) {
             (WidthRule::Timm, Family::V3) if width < 0.75 => channels,
             (WidthRule::Keras, Family::V3) => channels,

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::tensor::{Params, Tensor};
 
 pub(super) use config::Config;
-pub(crate) use config::Input;
+pub(crate) use config::{Input, LIMITS, WINDOWS};
 pub(super) use layers::Weight;
 
 /// Keras's HDF5 files.
@@ -61,10 +61,13 @@ fn params_of(source: &Source, file: &Hdf5, config: Config, wanted: Wanted) -> Re
 pub(super) fn finish<P>(
     source: &Source,
     weights: Vec<Weight<P>>,
-    config: Config,
+    mut config: Config,
     wanted: Wanted,
     read: impl Fn(&Weight<P>) -> Result<Tensor, Error>,
 ) -> Result<Params, Error> {
+    if layers::are_of_keras_2_v3(&weights) {
+        config.rename(layers::keras_3_name);
+    }
     let mut tensors = BTreeMap::new();
     for weight in layers::official(weights) {
         let name = weight.name();

@@ -117,9 +117,12 @@ fn read(source: &Source, wanted: Wanted) -> Result<Params, Error> {
         }
         groups.push(shards);
     }
-    let config = match &model.model_topology["model_config"] {
-        Value::Null => Config::called(model.format),
-        config => Config::of(config).map_err(|reason| source.error(reason))?,
+    // The converter describes the model one level deeper than TensorFlow.js itself does.
+    let topology = &model.model_topology;
+    let described = [&topology["model_config"], topology].into_iter().find(|config| config["class_name"].is_string());
+    let config = match described {
+        None => Config::called(model.format),
+        Some(config) => Config::of(config).map_err(|reason| source.error(reason))?,
     };
     keras::finish(source, weights, config, wanted, |weight| tensor(source, &groups[weight.place.group], weight))
 }
@@ -197,8 +200,8 @@ impl Shards {
         let mut shards = Vec::new();
         for path in &group.paths {
             // Above all no way out of the folder.
-            let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-            if path.is_empty() || !plain {
+            let is_plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+            if path.is_empty() || !Path::new(path).components().all(is_plain) {
                 return Err(
                     source.error(format!("its weights are in {path:?}, which is no plain name of a file beside it"))
                 );

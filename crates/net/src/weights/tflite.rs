@@ -181,11 +181,9 @@ fn describe(file: &[u8], model: &Model, steps: &Steps, fit: &Fit) -> Result<BTre
     say("padding", fit.spec.padding.to_string());
     say("bn_epsilon", fit.spec.bn_epsilon.to_string());
     let is_relu = fit.table.rows.iter().all(|row| !row.has_activation() || row.activation == Activation::Relu);
-    let (preprocessing, guess) = metadata::preprocessing(model, steps, fit.spec.classes, fit.table.family, is_relu)?;
+    let (preprocessing, guesses) = metadata::preprocessing(model, steps, fit.spec.classes, fit.table.family, is_relu)?;
     say("preprocessing", serde_json::to_string(&preprocessing).expect("numbers are JSON"));
-    if let Some(guess) = guess {
-        say("guesses", serde_json::to_string(&[guess]).expect("strings are JSON"));
-    }
+    say("guesses", serde_json::to_string(&guesses).expect("strings are JSON"));
     if steps.steps.last().is_some_and(|step| step.kind == Kind::Sigmoid) {
         say("outputs", crate::recognise::Outputs::Independent.to_string());
     }

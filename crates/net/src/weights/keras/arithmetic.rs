@@ -7,6 +7,7 @@ use serde_json::Value;
 /// Classes of layers that compute without weights, of which only [`scale_and_shift`] understands some.
 const CLASSES: &[&str] = &[
     "Add",
+    "Cast",
     "Divide",
     "GetItem",
     "Multiply",
@@ -27,9 +28,12 @@ pub(super) fn is(class: &str) -> bool {
 
 /// Factor and summand of a layer that multiplies by one number or adds one; `None` for any other.
 pub(super) fn scale_and_shift(class: &str, layer: &Value) -> Option<[f64; 2]> {
-    let function = layer["config"]["function"].as_str().unwrap_or(class);
+    let function = layer["config"]["function"].as_str().unwrap_or(class).rsplit('.').next()?;
+    if matches!(function, "cast" | "Cast") {
+        return Some([1.0, 0.0]);
+    }
     let (number, is_first) = number(layer)?;
-    let scale_and_shift = match (function.rsplit('.').next()?, is_first) {
+    let scale_and_shift = match (function, is_first) {
         ("add" | "Add", _) => [1.0, number],
         ("subtract" | "Subtract", false) => [1.0, -number],
         ("subtract" | "Subtract", true) => [-1.0, number],
@@ -59,7 +63,7 @@ fn number(layer: &Value) -> Option<(f64, bool)> {
 mod tests {
     use super::*;
 
-    /// The layers of `1 - 2 * ((x / 127.5 - 1) + 0.25)`, as both of Keras describe them.
+    /// The layers of `1 - 2 * (cast(x) / 128 - 1 + 0.25)`, as both of Keras describe them.
     #[test]
     fn numbers_stand_before_and_behind_the_input() {
         let two = |function: &str, call: &str| {
@@ -75,6 +79,8 @@ mod tests {
             let layer = format!(r#"{{"config": {{}}, "inbound_nodes": [{{"args": [{args}], "kwargs": {{}}}}]}}"#);
             scale_and_shift(class, &serde_json::from_str(&layer).unwrap())
         };
+        assert_eq!(three("Cast", ""), Some([1.0, 0.0]));
+        assert_eq!(two("cast", r#"["input_1", 0, 0, {"dtype": "float32"}]"#), Some([1.0, 0.0]));
         let x = r#"{"class_name": "__keras_tensor__"}"#;
         assert_eq!(three("TrueDivide", &format!("{x}, 128.0")), Some([0.0078125, 0.0]));
         assert_eq!(three("Multiply", &format!("2, {x}")), Some([2.0, 0.0]));

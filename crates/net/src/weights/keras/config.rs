@@ -1,6 +1,6 @@
 //! What Keras's description of a model (`model_config`, `config.json`, `modelTopology`) says beside the tensors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,6 +52,11 @@ impl Input {
     pub(crate) const KEY: &str = "keras_input";
 }
 
+/// The metadata key for convolutions' strides and dilations, JSON: `{"conv1": [2, 1]}`.
+pub(crate) const WINDOWS: &str = "keras_windows";
+/// The metadata key for the limits of ReLUs, JSON: `["6"]`, or `[null]` where they have none.
+pub(crate) const LIMITS: &str = "keras_relu_limits";
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Config {
@@ -60,6 +65,10 @@ pub(crate) struct Config {
     epsilon: Option<f64>,
     /// The activation behind the last layer that has one.
     activation: Option<String>,
+    /// Stride and dilation of convolutions by their layers' names.
+    windows: BTreeMap<String, [usize; 2]>,
+    /// Where ReLUs end; `None` for one that does not.
+    limits: BTreeSet<Option<String>>,
     /// Whether the layers so far have a convolution: before it, arithmetic is the photo's.
     has_convolution: bool,
 }
@@ -97,6 +106,9 @@ impl Config {
         }
         self.input.size = self.input.size.or(input_size(config));
         match class {
+            "Rescaling" if self.has_convolution => {
+                return Err(format!("its layer {name} rescales what is no photo any more"));
+            }
             "Rescaling" => {
                 let (Some(scale), Some(offset)) = (config["scale"].as_f64(), config["offset"].as_f64()) else {
                     return Err(format!("its layer {name} rescales by something other than one number"));
@@ -106,7 +118,11 @@ impl Config {
             "Resizing" => self.input.size = size(&config["height"], &config["width"]),
             "BatchNormalization" => self.norm(name, config)?,
             "Softmax" => self.activation = Some("softmax".into()),
-            "Conv2D" => self.has_convolution = true,
+            "Conv2D" | "DepthwiseConv2D" => {
+                self.has_convolution = true;
+                self.window(name, config)?;
+            }
+            "ReLU" => _ = self.limits.insert(config["max_value"].as_f64().map(|limit| limit.to_string())),
             class if arithmetic::is(class) && !self.has_convolution => {
                 let scale_and_shift = arithmetic::scale_and_shift(class, layer).ok_or_else(|| {
                     format!(
@@ -129,6 +145,25 @@ impl Config {
         self.input.rescaling = Some([before * scale, added * scale + offset]);
     }
 
+    /// A convolution's stride and dilation.
+    fn window(&mut self, name: &str, config: &Value) -> Result<(), String> {
+        let of = |key: &str| match config[key].as_array().map(Vec::as_slice) {
+            None => Some(1),
+            Some([a, b]) if a == b => a.as_u64().and_then(|n| usize::try_from(n).ok()),
+            Some(_) => None,
+        };
+        let (Some(stride), Some(dilation)) = (of("strides"), of("dilation_rate")) else {
+            return Err(format!("its layer {name} has another stride or dilation for rows than for columns"));
+        };
+        self.windows.insert(name.to_owned(), [stride, dilation]);
+        Ok(())
+    }
+
+    /// The windows under the names that Keras 3 gives the layers of Keras 2's V3.
+    pub(super) fn rename(&mut self, name: impl Fn(&str) -> String) {
+        self.windows = std::mem::take(&mut self.windows).into_iter().map(|(layer, of)| (name(&layer), of)).collect();
+    }
+
     fn norm(&mut self, name: &str, config: &Value) -> Result<(), String> {
         let epsilon = config["epsilon"].as_f64().unwrap_or(1e-3);
         match self.epsilon.replace(epsilon) {
@@ -148,10 +183,15 @@ impl Config {
     pub(super) fn metadata(&self) -> BTreeMap<String, String> {
         let input =
             (self.input != Input::default()).then(|| serde_json::to_string(&self.input).expect("plain numbers"));
+        let windows =
+            (!self.windows.is_empty()).then(|| serde_json::to_string(&self.windows).expect("names and numbers"));
+        let limits = (!self.limits.is_empty()).then(|| serde_json::to_string(&self.limits).expect("plain numbers"));
         let outputs = (self.activation.as_deref() == Some("sigmoid")).then(|| "independent".to_owned());
         let entries = [
             ("family", self.name.clone()),
             (Input::KEY, input),
+            (WINDOWS, windows),
+            (LIMITS, limits),
             ("bn_epsilon", self.epsilon.map(|epsilon| epsilon.to_string())),
             ("outputs", outputs),
         ];

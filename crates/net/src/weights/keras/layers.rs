@@ -46,10 +46,8 @@ const CLASSIFIERS: [(&str, &str); 3] =
 ///   network's own classifier is gone, then it is the classifier.
 pub(super) fn official<P>(mut weights: Vec<Weight<P>>) -> Vec<Weight<P>> {
     weights.retain(|weight| weight.parameter != "seed_generator_state");
-    if weights.iter().any(|weight| weight.layer == KERAS_2_V3) {
-        for weight in &mut weights {
-            weight.layer = weight.layer.replace("/BatchNorm", "/bn").replace('/', "_").to_lowercase();
-        }
+    if are_of_keras_2_v3(&weights) {
+        weights.iter_mut().for_each(|weight| weight.layer = keras_3_name(&weight.layer));
     }
     for weight in weights.iter_mut().filter(|weight| weight.parameter == "kernel" && is_depthwise(&weight.layer)) {
         "depthwise_kernel".clone_into(&mut weight.parameter);
@@ -64,6 +62,16 @@ pub(super) fn official<P>(mut weights: Vec<Weight<P>>) -> Vec<Weight<P>> {
         }
     }
     weights
+}
+
+/// Whether the layers are called as Keras 2 calls those of V3.
+pub(super) fn are_of_keras_2_v3<P>(weights: &[Weight<P>]) -> bool {
+    weights.iter().any(|weight| weight.layer == KERAS_2_V3)
+}
+
+/// What Keras 3 calls a layer of Keras 2's V3.
+pub(super) fn keras_3_name(layer: &str) -> String {
+    layer.replace("/BatchNorm", "/bn").replace('/', "_").to_lowercase()
 }
 
 /// Whether a layer of a MobileNet is a depthwise convolution, by its name.

@@ -38,10 +38,11 @@ pub(super) fn fit<'a>(model: &Model, steps: &'a Steps) -> Result<Fit<'a>, String
         Kind::Convolution(classifier) => classifier.shape[0],
         _ => 0,
     };
+    let stem = convolutions(network).first().map(|stem| stem.shape[0]);
     let input_channels = convolutions(network).first().map_or(3, |stem| stem.shape[1]);
     let first = network.iter().find_map(|step| if let Kind::Activation(a) = step.kind { Some(a) } else { None });
     let mut closest: Option<Departure> = None;
-    for table in tables(first, classes) {
+    for table in tables(first) {
         // Before the pool stands the last block's last convolution, or the head behind it.
         let is_head =
             |rows: &[arch::Row]| rows[0].operator == Operator::Convolution && rows[1].operator == Operator::Pool;
@@ -50,6 +51,10 @@ pub(super) fn fit<'a>(model: &Model, steps: &'a Steps) -> Result<Fit<'a>, String
         let nominal = table.blocks().last().map(|block| block.out);
         for width in recognise::widths(None, None, nominal.zip(last)) {
             for width_rule in WidthRule::ALL {
+                // Departs at the stem already, and is not built: there are hundreds of such.
+                if closest.is_some() && Some(width_rule.stem(table.family, table.rows[0].out, width)) != stem {
+                    continue;
+                }
                 let spec =
                     Spec { width, width_rule, classes, input_channels, padding: steps.padding, ..Spec::default() };
                 // A width may be too large for the table; another may still fit.
@@ -76,9 +81,9 @@ fn network(steps: &[Step]) -> &[Step] {
     &steps[start..steps.len() - end]
 }
 
-/// The registered tables, and those with the file's first non-linearity where they have a single one. V3's features come
-/// with its hidden layer or without.
-fn tables(first: Option<Activation>, classes: usize) -> Vec<Table> {
+/// The registered tables, and those with the file's first non-linearity where they have a single one. V3 comes with
+/// its hidden layer or without, as features and where it was given another head.
+fn tables(first: Option<Activation>) -> Vec<Table> {
     let mut tables = Vec::new();
     for model in arch::models() {
         let table = (model.table)();
@@ -89,12 +94,9 @@ fn tables(first: Option<Activation>, classes: usize) -> Vec<Table> {
             let rows = table.rows.iter().map(|&row| arch::Row { activation: other, ..row });
             tables.push(Table { rows: rows.collect(), ..table.clone() });
         }
-        if classes == 0 {
-            let rows = table.rows.iter().filter(|row| row.operator != Operator::Hidden);
-            // The classifier's row says how many channels the hidden layer gave it.
-            let rows = rows.map(|&row| arch::Row { input: None, ..row });
-            let short = Table { rows: rows.collect(), ..table.clone() };
-            tables.extend(Some(short).filter(|short| short.rows.len() < table.rows.len()));
+        let short = table.clone().without_hidden();
+        if short != table {
+            tables.push(short);
         }
         tables.push(table);
     }

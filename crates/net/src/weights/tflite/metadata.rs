@@ -23,6 +23,28 @@ struct Linear {
     shift: [f32; 3],
 }
 
+impl Linear {
+    /// Several scalings and shifts, one after the other; `None` without any.
+    fn of(kinds: &[&Kind]) -> Option<Linear> {
+        let mut all = Linear { scale: [1.0; 3], shift: [0.0; 3] };
+        for kind in kinds {
+            let spread = |values: &[f32]| [0, 1, 2].map(|i| values.get(i).copied().unwrap_or(values[0]));
+            all = match kind {
+                Kind::Scale(by) => all.then(&Linear { scale: spread(by), shift: [0.0; 3] }),
+                Kind::Shift(by) => all.then(&Linear { scale: [1.0; 3], shift: spread(by) }),
+                _ => all,
+            };
+        }
+        (!kinds.is_empty()).then_some(all)
+    }
+
+    /// This map, and another of what it gives.
+    fn then(&self, next: &Linear) -> Linear {
+        let both = [0, 1, 2].map(|i| (self.scale[i] * next.scale[i], self.shift[i] * next.scale[i] + next.shift[i]));
+        Linear { scale: both.map(|(scale, _)| scale), shift: both.map(|(_, shift)| shift) }
+    }
+}
+
 /// How photos become the network's input; and what had to be guessed.
 pub(super) fn preprocessing(
     model: &Model,
@@ -30,15 +52,16 @@ pub(super) fn preprocessing(
     classes: usize,
     family: Family,
     is_relu: bool,
-) -> Result<(Preprocessing, Option<String>), String> {
+) -> Result<(Preprocessing, Vec<String>), String> {
     let own: Vec<&Kind> = steps.steps.iter().map(|step| &step.kind).take_while(|kind| is_scaling(kind)).collect();
     let said = model.metadata.map(normalization).transpose();
     let said = said.map_err(|e| format!("its metadata: {e}"))?.flatten();
     let even = |scale, shift| Linear { scale: [scale; 3], shift: [shift; 3] };
-    let (mut linear, guess) = match (said, own.first()) {
+    let own = Linear::of(&own);
+    let (given, guess) = match (said, &own) {
         (Some(linear), _) => (linear, None),
         // A network that scales by itself takes 0 to 255 where its factor is small, otherwise 0 to 1.
-        (None, Some(Kind::Scale(by))) if by[0].abs() < 0.1 => (even(255.0, 0.0), None),
+        (None, Some(own)) if own.scale[0].abs() < 0.1 => (even(255.0, 0.0), None),
         (None, Some(_)) => (even(1.0, 0.0), None),
         (None, None) if family == Family::V1 && is_relu => {
             let guess = "input: 0 to 1 (V1 with ReLU is MLPerf Tiny's; --mean 0.5 --std 0.5 for -1 to 1)";
@@ -49,25 +72,20 @@ pub(super) fn preprocessing(
             (even(2.0, -1.0), Some(guess.to_owned()))
         }
     };
-    for kind in own {
-        for channel in 0..3 {
-            let of = |values: &[f32]| values.get(channel).copied().unwrap_or(values[0]);
-            match kind {
-                Kind::Scale(by) => {
-                    linear.scale[channel] *= of(by);
-                    linear.shift[channel] *= of(by);
-                }
-                Kind::Shift(by) => linear.shift[channel] += of(by),
-                _ => {}
-            }
-        }
-    }
-    let Linear { scale, shift } = linear;
+    let Linear { scale, shift } = match own {
+        Some(own) => given.then(&own),
+        None => given,
+    };
     let standard = Preprocessing::for_origin(Origin::TensorFlowLite, Padding::Same, classes, Some(steps.size[0]));
+    let (resize, resized) = standard.resize_of_tensorflow(steps.size, classes);
     let mean = [0, 1, 2].map(|i| (0.0 - shift[i]) / scale[i]);
-    let found = Preprocessing { size: steps.size, mean, std: scale.map(|scale| 1.0 / scale), ..standard };
+    let found = Preprocessing { resize, size: steps.size, mean, std: scale.map(|scale| 1.0 / scale), ..standard };
     let found = found.checked().ok_or("scales photos by no positive number")?;
-    Ok((found, guess))
+    let open = steps.is_open.then(|| {
+        let [h, w] = steps.size;
+        format!("size: {h}×{w} pixels (the file does not say; --crop otherwise)")
+    });
+    Ok((found, open.into_iter().chain(guess).chain([resized]).collect()))
 }
 
 fn is_scaling(kind: &Kind) -> bool {

@@ -56,6 +56,8 @@ pub(super) struct Steps {
     pub steps: Vec<Step>,
     /// Height and width of the input.
     pub size: [usize; 2],
+    /// Whether the model leaves them open.
+    pub is_open: bool,
     /// Where its convolutions pad.
     pub padding: Padding,
 }
@@ -98,7 +100,8 @@ impl Steps {
             return Err("its last operator does not make its output".into());
         }
         let padding = walk.padding.unwrap_or(Padding::Same);
-        Ok(Steps { steps: put_together(walk.steps), size, padding })
+        let is_open = size != [h, w];
+        Ok(Steps { steps: put_together(walk.steps), size, is_open, padding })
     }
 }
 
