@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use mobilenet::run::sheet::{Layout, Pages, Thumbnail};
+use mobilenet::run::sheet::{Layout, Pages, Thumbnail, pages};
 use mobilenet::{Classifier, Image, Prediction};
 
 use crate::args::NetworkArgs;
@@ -61,7 +61,7 @@ pub struct Classify {
     #[command(flatten)]
     watch: WatchArgs,
     /// Look at a part of each photo: its left and top edge, width and height, in pixels or in fractions from 0 to 1
-    #[arg(long, value_name = "X,Y,W,H", allow_negative_numbers = true, help_heading = "Photos")]
+    #[arg(long, value_name = "X,Y,W,H", allow_hyphen_values = true, help_heading = "Photos")]
     roi: Option<Region>,
     #[command(flatten)]
     network: NetworkArgs,
@@ -98,7 +98,8 @@ impl Classify {
         let classifier = self.open()?;
         let Inputs { photos, failed, passed_over } = Inputs::find(&self.paths);
         if let Some(picture) = &self.draw {
-            inputs::expect_other(picture, photos.iter().map(PathBuf::as_path))?;
+            let mut pages = pages(picture, photos.len());
+            pages.try_for_each(|page| inputs::expect_other(&page, photos.iter().map(PathBuf::as_path)))?;
         }
         let mut sink = self.sink(&classifier, sheet, Some(photos.len() + failed.len()))?;
         failed.into_iter().try_for_each(|(path, reason)| sink.take(&path, Err(reason)))?;
@@ -122,6 +123,10 @@ impl Classify {
         let stop = Arc::new(AtomicBool::new(false));
         stop_at_ctrl_c(&stop)?;
         let arrivals = Arrivals::new(&self.paths, &self.watch, stop.clone())?;
+        if let Some(picture) = self.draw.as_deref().filter(|picture| arrivals.watch(picture)) {
+            let picture = picture.display();
+            return Err(Failure::bad(format!("{picture}: lies in a watched folder, and would be a photo there")));
+        }
         let lost = arrivals.lost();
         let mut sink = self.sink(&classifier, sheet, None)?;
         let worked = self.work_through(&classifier, arrivals, &mut sink, &stop);

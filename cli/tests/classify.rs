@@ -200,7 +200,9 @@ fn torchvisions_weights_name_a_cat() {
     let call = format!("classify {} --weights {} --json", photo.display(), weights.display());
     let ended = Folder::new().run(&call);
     // Two recipes of torchvision share these names.
-    assert_eq!(ended.err, "guessed resize: 256 (torchvision's second weights want --resize 232)\n");
+    let guesses = "guessed resize: 256 (torchvision's second weights want --resize 232)\n\
+                   guessed labels: ImageNet's, for 1000 classes (the file has none; --labels otherwise)\n";
+    assert_eq!(ended.err, guesses);
     let top = &serde_json::from_str::<serde_json::Value>(&ended.out).unwrap()["top"];
     assert_eq!(top.as_array().unwrap().len(), 5);
     let label = top[0]["label"].as_str().unwrap();

@@ -90,6 +90,13 @@ impl Arrivals {
         Ok(Arrivals { folders, arriving, ready: VecDeque::new(), stop, lost: Arc::default(), _watchers: watchers })
     }
 
+    /// Whether a file would be heard of.
+    pub fn watch(&self, file: &Path) -> bool {
+        let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let Ok(place) = folder.canonicalize() else { return false };
+        self.folders.iter().any(|folder| folder.canonicalize().is_ok_and(|folder| place.starts_with(folder)))
+    }
+
     /// Where the folder will be named that was removed or cannot be read, which ends the arrivals.
     pub fn lost(&self) -> Arc<OnceLock<PathBuf>> {
         self.lost.clone()
@@ -129,7 +136,12 @@ fn apart(folders: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let place = |folder: &PathBuf| folder.canonicalize().map_err(|e| format!("{}: {e}", folder.display()));
     let places = folders.iter().map(place).collect::<Result<Vec<_>, _>>()?;
     let lies_in_another = |i: usize| {
-        let in_it = |(j, other): (usize, &PathBuf)| places[i].starts_with(other) && (places[i] != *other || j < i);
+        let in_it = |(j, other): (usize, &PathBuf)| match places[i].strip_prefix(other) {
+            Ok(rest) if rest.as_os_str().is_empty() => j < i,
+            // Hidden folders are only watched by their own name.
+            Ok(rest) => !rest.components().any(|part| is_hidden(part.as_ref())),
+            Err(_) => false,
+        };
         places.iter().enumerate().any(in_it)
     };
     Ok((0..folders.len()).filter(|&i| !lies_in_another(i)).map(|i| folders[i].clone()).collect())
@@ -184,11 +196,11 @@ mod tests {
     fn folders_within_others_are_left_out() {
         let root = tempfile::tempdir().unwrap();
         let folder = |name: &str| root.path().join(name);
-        for name in ["a/b", "ab"] {
+        for name in ["a/b", "a/.c", "ab"] {
             std::fs::create_dir_all(folder(name)).unwrap();
         }
-        let given = [folder("a/b"), folder("a"), folder("ab"), folder("a/../a")];
-        assert_eq!(apart(&given).unwrap(), [folder("a"), folder("ab")]);
+        let given = [folder("a/b"), folder("a"), folder("ab"), folder("a/../a"), folder("a/.c")];
+        assert_eq!(apart(&given).unwrap(), [folder("a"), folder("ab"), folder("a/.c")]);
         assert!(apart(&[folder("none")]).is_err());
     }
 }

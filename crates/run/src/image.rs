@@ -28,11 +28,14 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 /// Longest side of a photo that is decoded, in pixels: JPEG's own limit.
 pub const MAX_SIDE: u32 = 65_535;
 
-/// Most bytes that a small file becomes when it is decoded: 20 megapixels of RGB.
+/// Most bytes that decoding a file of less than a megabyte may take: 20 megapixels of RGB.
 pub const MAX_DECODED: u64 = 60_000_000;
 
-/// Most bytes that a byte of a larger file becomes: 0.4 bits a pixel, where photos have one and more.
-pub const MAX_EXPANSION: u64 = 60;
+/// Most bytes that it may take for each byte of a larger file. Photos have a bit a pixel and more, which are 24 bytes.
+pub const MAX_EXPANSION: u64 = 300;
+
+/// Where files are no longer small.
+const SMALL_FILE: u64 = 1_000_000;
 
 /// A photo in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,9 +100,14 @@ impl Image {
     }
 }
 
+/// Most bytes that decoding a file of this size may take.
+fn most_decoded(encoded: usize) -> u64 {
+    if (encoded as u64) < SMALL_FILE { MAX_DECODED } else { encoded as u64 * MAX_EXPANSION }
+}
+
 /// Refuses what would become many times its size, before memory is taken for it.
 fn check_expansion(decoded: u64, encoded: usize, name: &str) -> Result<(), Error> {
-    if decoded > MAX_DECODED.max(encoded as u64 * MAX_EXPANSION) {
+    if decoded > most_decoded(encoded) {
         return Err(Error::Expansion { name: name.to_owned(), encoded, decoded });
     }
     Ok(())

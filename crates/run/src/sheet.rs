@@ -4,7 +4,7 @@ mod pages;
 
 use std::path::Path;
 
-pub use pages::Pages;
+pub use pages::{Pages, pages};
 
 use crate::canvas::{Canvas, Rgb, fitted};
 use crate::image::{Error, Image};
@@ -174,7 +174,7 @@ impl Cell {
         canvas.paste(photo, top, left);
         let edges = Window { top, left, height: photo.height, width: photo.width };
         match self.frame {
-            Some(colour) => canvas.frame(edges, FRAME, colour),
+            Some(color) => canvas.frame(edges, FRAME, color),
             None => canvas.frame(edges, 1, EDGE),
         }
         for (line, text) in self.caption.iter().enumerate() {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_has_its_colour_and_lies_on_the_photo() {
+    fn a_frame_has_its_color_and_lies_on_the_photo() {
         let mut sheet = ContactSheet::new(1, [40, 40]);
         sheet.add(&photo(40, 40), &["é"], Some([255, 0, 0]));
         let canvas = sheet.draw().unwrap();

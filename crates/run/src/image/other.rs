@@ -1,6 +1,6 @@
 //! PNG, WebP, BMP and GIF, by the `image` crate.
 
-use super::{Error, Format, Image, MAX_PIXELS, check_expansion, check_size};
+use super::{Error, Format, Image, MAX_PIXELS, check_expansion, check_size, most_decoded};
 use ::image::metadata::Orientation;
 use ::image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use std::error::Error as _;
@@ -9,25 +9,28 @@ use std::io::{self, Cursor};
 /// Most bytes that a decoder may take: twice the largest photo with 16-bit alpha.
 const MAX_ALLOC: u64 = MAX_PIXELS * 16;
 
-/// Bytes a pixel that the decoders of WebP and GIF work on, whatever comes out.
-const WORKING: u64 = 4;
+/// Bytes a pixel that the decoders of WebP and GIF work on, whatever comes out; the others', one at least.
+fn working(format: Format) -> u64 {
+    if matches!(format, Format::WebP | Format::Gif) { 4 } else { 1 }
+}
 
 pub(super) fn decode(bytes: &[u8], format: Format, name: &str) -> Result<(Image, Orientation), Error> {
     let check = |(width, height)| {
         check_size(width, height, name)?;
-        check_expansion(u64::from(width) * u64::from(height) * WORKING, bytes.len(), name)
+        check_expansion(u64::from(width) * u64::from(height) * working(format), bytes.len(), name)
     };
     claimed_size(bytes, format).map_or(Ok(()), check)?;
     let translate = |error| translate(error, bytes, format, name);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), codec(format));
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_ALLOC);
+    // A GIF's frame may claim to be larger than the picture.
+    limits.max_alloc = Some(MAX_ALLOC.min(most_decoded(bytes.len())));
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(translate)?;
 
     let (width, height) = decoder.dimensions();
     check((width, height))?;
-    check_expansion(decoder.total_bytes(), bytes.len(), name)?;
+    check_expansion(decoder.total_bytes().max(u64::from(width) * u64::from(height) * 3), bytes.len(), name)?;
     // Metadata that cannot be read leave the photo as it is.
     let has_metadata = format != Format::WebP || chunks_fit(bytes);
     let orientation = if has_metadata { decoder.orientation().ok() } else { None };

@@ -34,13 +34,13 @@ impl Image {
         let mut bytes = Vec::new();
         let to = Cursor::new(&mut bytes);
         // Sides fit: nothing larger than MAX_SIDE is decoded or drawn.
-        let (width, height, colour) = (self.width as u32, self.height as u32, ExtendedColorType::Rgb8);
+        let (width, height, color) = (self.width as u32, self.height as u32, ExtendedColorType::Rgb8);
         match format {
             Format::Jpeg => {
-                JpegEncoder::new_with_quality(to, JPEG_QUALITY).write_image(&self.rgb, width, height, colour)
+                JpegEncoder::new_with_quality(to, JPEG_QUALITY).write_image(&self.rgb, width, height, color)
             }
-            Format::WebP => WebPEncoder::new_lossless(to).write_image(&self.rgb, width, height, colour),
-            _ => PngEncoder::new(to).write_image(&self.rgb, width, height, colour),
+            Format::WebP => WebPEncoder::new_lossless(to).write_image(&self.rgb, width, height, color),
+            _ => PngEncoder::new(to).write_image(&self.rgb, width, height, color),
         }
         .map_err(|e| Error::Encode { name: name.to_owned(), format, reason: e.to_string() })?;
         Ok(bytes)

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{ContactSheet, Layout, Thumbnail};
+use super::{ContactSheet, Layout, MAX_CELLS, Thumbnail};
 use crate::canvas::Rgb;
 use crate::image::{Error, check_writable};
 
@@ -56,6 +56,11 @@ impl Pages {
     }
 }
 
+/// The paths of the pages that so many photos fill.
+pub fn pages(path: &Path, photos: usize) -> impl Iterator<Item = PathBuf> {
+    (1..=photos.div_ceil(MAX_CELLS)).map(|number| page(path, number))
+}
+
 /// The path of a page, counted from 1: the first has the name that was asked for.
 fn page(path: &Path, number: usize) -> PathBuf {
     if number == 1 {
@@ -69,7 +74,6 @@ fn page(path: &Path, number: usize) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::MAX_CELLS;
     use super::*;
     use crate::Image;
 
