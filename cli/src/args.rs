@@ -73,8 +73,14 @@ impl SpecArgs {
     }
 
     /// What is known better than a weights file can tell.
-    pub fn overrides(&self, table: Option<Table>) -> Overrides {
-        Overrides {
+    ///
+    /// # Errors
+    /// Channels of the input, which the weights' shapes tell for certain.
+    pub fn overrides(&self, table: Option<Table>) -> Result<Overrides, Failure> {
+        if self.input_channels.is_some() {
+            return Err(Failure::bad("--input-channels is for networks without weights; a file's weights have theirs"));
+        }
+        Ok(Overrides {
             table,
             width: self.width,
             width_rule: self.width_rule,
@@ -84,7 +90,7 @@ impl SpecArgs {
             output_stride: self.output_stride,
             total_stride: self.total_stride,
             activation: self.activation,
-        }
+        })
     }
 
     /// The network that `model` names, a registered name, a TOML table, a weights file or what such a file is called by
@@ -101,7 +107,7 @@ impl SpecArgs {
         };
         let table = model.map(arch::find).transpose()?;
         if let Some(path) = weights {
-            let Loaded { recognised, graph, params } = mobilenet::net::load(path, &self.overrides(table))?;
+            let Loaded { recognised, graph, params } = mobilenet::net::load(path, &self.overrides(table)?)?;
             recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
             let Recognised { table, spec, preprocessing, .. } = recognised;
             let [h, w] = preprocessing.size;
@@ -140,7 +146,7 @@ impl KnownArgs {
     /// # Errors
     /// As [`KnownArgs::table`].
     pub fn overrides(&self) -> Result<Overrides, Failure> {
-        Ok(self.spec.overrides(self.table()?))
+        self.spec.overrides(self.table()?)
     }
 }
 

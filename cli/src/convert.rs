@@ -42,6 +42,9 @@ pub struct Convert {
     /// Under which terms they may be used
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
+    /// Take a file whose own checked pairs do not hold
+    #[arg(long)]
+    despite_pairs: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -69,6 +72,8 @@ struct Report<'a> {
     names: &'a str,
     /// The file's size.
     bytes: u64,
+    /// What the new file says otherwise.
+    changes: &'a [String],
     /// The largest change of a logit, relative to the largest one; null without a classifier.
     error: Option<f64>,
 }
@@ -98,21 +103,25 @@ impl Convert {
             labels: self.photo.labels.clone(),
             source: self.source.clone(),
             licence: self.licence.clone(),
+            despite_pairs: self.despite_pairs,
         };
         let converted = convert(input, output, &conversion)?;
         converted.guesses.iter().for_each(|guess| note!("guessed {guess}"));
+        converted.warnings.iter().for_each(|warning| note!("warning: {warning}"));
         let bytes = std::fs::metadata(output)?.len();
         let report = Report {
             input: input.display().to_string(),
             output: output.display().to_string(),
             names: conversion.names.name(),
             bytes,
+            changes: &converted.changes,
             error: converted.error,
         };
         if self.json {
             return print::json(&report);
         }
         let kept = match converted.error {
+            _ if !converted.changes.is_empty() => format!("answers change; {}", converted.changes.join("; ")),
             None => "without checked pairs, which need a classifier of photos".to_owned(),
             Some(0.0) => "every logit as before".to_owned(),
             Some(error) => format!("logits change by at most {error:.1e} of the largest"),

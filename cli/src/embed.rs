@@ -116,12 +116,17 @@ impl Embed {
         Embeddings::check_writable(&self.output)?;
         inputs::expect_other(&self.output, [self.features.network.weights()?])?;
         let embedder = self.features.open()?;
-        let photos = Inputs::find(&self.paths).all()?;
+        let Inputs { photos, failed: without, passed_over } = Inputs::find(&self.paths);
+        for (path, reason) in &without {
+            note!("error: {}", inputs::named(path, reason));
+        }
         let start = Instant::now();
         let (all, failed) = embed(&embedder, &photos)?;
+        let failed = failed + without.len();
+        passed_over.say();
         let seconds = start.elapsed().as_secs_f64();
         if all.names.is_empty() {
-            return Err(Failure::bad(format!("none of {failed} photos could be read")));
+            return Err(Failure::bad(format!("none of {failed} paths led to a photo that can be read")));
         }
         all.save(&self.output)?;
         let (output, count) = (self.output.display().to_string(), all.names.len());

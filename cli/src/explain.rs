@@ -10,7 +10,7 @@ use mobilenet::run::preprocess;
 use mobilenet::run::{ClassifierOptions, Precision};
 use mobilenet::train::explain::Explainer;
 use mobilenet::train::trainer::Machine;
-use mobilenet::{Classifier, Image, Prediction};
+use mobilenet::{Classifier, Prediction};
 use serde::Serialize;
 
 use crate::args::{KnownArgs, PhotoArgs, RunArgs, weights_file};
@@ -83,7 +83,7 @@ impl Explain {
             Some(class) => Some(labels.find(class)?[0]),
             None => None,
         };
-        let photo = Image::open(&self.photo)?;
+        let photo = inputs::read(&self.photo).map_err(Failure::bad)?;
         let answers = classifier.classify(&photo, labels.len());
         let answer = answers.iter().find(|answer| class.is_none_or(|class| answer.class == class));
         let Prediction { class, label, probability } = answer.expect("every class has its probability");

@@ -9,6 +9,8 @@ use mobilenet::net::count::Summary;
 use mobilenet::net::golden::Golden;
 use mobilenet::net::recognise::Overrides;
 use mobilenet::net::{About, Loaded, Preprocessing, Recognised, weights};
+use mobilenet::run::golden;
+use mobilenet::run::labels::Labels;
 use mobilenet::run::program::Options;
 use mobilenet::run::{MemoryUse, Precision};
 use mobilenet::{Pool, Program, init};
@@ -61,7 +63,12 @@ impl Info {
             *types.entry(format!("{:?}", tensor.dtype()).to_lowercase()).or_default() += tensor.data().len() as u64;
         }
         drop(params);
-        let pairs = Golden::read(&self.file)?.map_or(0, |golden| golden.pairs.len());
+        let pairs = match Golden::read(&self.file)? {
+            Some(golden) => golden.pairs.len(),
+            None => golden::reference(&self.file)?.map_or(0, |(input, _)| input.shape().first().copied().unwrap_or(0)),
+        };
+        let mut recognised = recognised;
+        recognised.guesses.extend(Labels::guess(&recognised));
         let bytes = std::fs::metadata(&self.file)?.len();
         let costs = self.costs(&recognised)?;
         let file = self.file.display().to_string();
@@ -83,7 +90,8 @@ impl Info {
             init::random(&graph, 1),
             &Options {
                 isa: self.running.isa()?,
-                precision,
+                // Activations are single precision in any, and bf16 is not for every processor.
+                precision: Precision::F32,
                 outputs: ends.map(str::to_owned).into_iter().collect(),
                 ..Options::default()
             },
@@ -284,7 +292,7 @@ impl Report<'_> {
     fn labels(&self) -> String {
         let Some(labels) = &self.recognised.labels else { return "not in the file".into() };
         let more = if labels.len() > NAMED { format!(" and {} more", labels.len() - NAMED) } else { String::new() };
-        labels[..labels.len().min(NAMED)].join(", ") + &more
+        labels[..labels.len().min(NAMED)].join("; ") + &more
     }
 
     fn cost_lines(&self) -> [(&'static str, String); 3] {

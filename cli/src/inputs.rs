@@ -45,11 +45,7 @@ impl Inputs {
     pub fn all(self) -> Result<Vec<PathBuf>, Failure> {
         self.passed_over.say();
         match self.failed.into_iter().next() {
-            Some((path, reason)) => {
-                // A folder's reason may begin with the subfolder that it is about.
-                let path = path.display().to_string();
-                Err(Failure::bad(if reason.starts_with(&path) { reason } else { format!("{path}: {reason}") }))
-            }
+            Some((path, reason)) => Err(Failure::bad(named(&path, &reason))),
             None => Ok(self.photos),
         }
     }
@@ -76,12 +72,14 @@ impl Inputs {
     fn pattern(&mut self, pattern: &str) -> Result<(), String> {
         let options =
             MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..MatchOptions::new() };
+        // By itself `**` matches folders alone.
+        let pattern = &if pattern.ends_with("**") { format!("{pattern}/*") } else { pattern.to_owned() };
         let matches = glob_with(pattern, options).map_err(|e| format!("no such file, and no pattern: {e}"))?;
         let is_deep = pattern.contains("**");
         let mut found = false;
         for path in matches {
             let (path, looked) = match path {
-                Ok(path) if is_deep && path.is_dir() => continue,
+                Ok(path) if is_deep && (path.is_dir() || is_behind_link(&path, pattern)) => continue,
                 Ok(path) => (path.clone(), self.path(&path)),
                 Err(e) => (e.path().to_owned(), Err(e.error().to_string())),
             };
@@ -92,6 +90,16 @@ impl Inputs {
         }
         if found { Ok(()) } else { Err("no file matches this pattern".into()) }
     }
+}
+
+/// Whether a link to a folder lies between the part of a pattern that names folders and what matched: such links may lead
+/// in circles.
+fn is_behind_link(path: &Path, pattern: &str) -> bool {
+    let fixed = Path::new(pattern)
+        .components()
+        .take_while(|part| !part.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[".contains(byte)));
+    let fixed = fixed.count();
+    path.ancestors().skip(1).take_while(|folder| folder.components().count() > fixed).any(Path::is_symlink)
 }
 
 /// Calls `file` with every file in a folder and its subfolders, hidden ones apart. What cannot be read is passed over, and
@@ -167,6 +175,12 @@ pub fn expect_other<'a>(output: &Path, read: impl IntoIterator<Item = &'a Path>)
 /// Whether two paths lead to one file that exists.
 pub fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// A reason that names its path: a folder's may begin with the subfolder that it is about.
+pub fn named(path: &Path, reason: &str) -> String {
+    let path = path.display().to_string();
+    if reason.starts_with(&path) { reason.to_owned() } else { format!("{path}: {reason}") }
 }
 
 /// A file's name without its folders.

@@ -116,8 +116,14 @@ impl Pull {
     }
 
     fn check(&self, store: &Store) -> Result<(), Failure> {
-        let files = match &*self.names {
-            [] => store.files()?,
+        let files: Vec<(PathBuf, Result<Card, pull::Error>)> = match &*self.names {
+            [] => {
+                // What was put there by hand has no card yet: looking for it checks it, and writes one.
+                let names = catalogue::entries().map(|entry| entry.name().parse::<Name>());
+                let wrong = names.filter_map(|name| store.find(&name.ok()?).err());
+                let wrong: Vec<_> = wrong.map(|error| (store.folder().to_owned(), Err(error))).collect();
+                wrong.into_iter().chain(store.files()?).collect()
+            }
             names => {
                 let fetched = |name: &String| fetched(store, name).map(|(path, card)| (path, Ok(card)));
                 names.iter().map(fetched).collect::<Result<_, Failure>>()?
@@ -164,10 +170,14 @@ impl Pull {
 
     fn list(&self, store: &Store, pattern: &str) -> Result<(), Failure> {
         let mut files = Vec::new();
+        let mut failed = false;
         for (path, card) in store.files()? {
             match card {
                 Ok(card) => files.push((path, card)),
-                Err(error) => note!("error: {error}"),
+                Err(error) => {
+                    note!("error: {error}");
+                    failed = true;
+                }
             }
         }
         let mut lines: Vec<Line> = catalogue::entries().map(|entry| Line::of(entry, &files)).collect();
@@ -178,7 +188,12 @@ impl Pull {
         if lines.is_empty() {
             return Err(Failure::bad(format!("no published weights file is called {pattern:?}; --list shows all")));
         }
-        if self.json { print::json(&lines) } else { print::line(table(&lines).to_string()) }
+        if self.json {
+            print::json(&lines)?
+        } else {
+            print::line(table(&lines).to_string())?
+        }
+        if failed { Err(Failure::Some) } else { Ok(()) }
     }
 }
 

@@ -63,7 +63,11 @@ impl Similar {
             }
             embed(&embedder, &photos)?
         } else {
-            (Embeddings::open(&self.among)?, 0)
+            let all = Embeddings::open(&self.among)?;
+            if let Some(picture) = &self.draw {
+                inputs::expect_other(picture, all.names.iter().map(Path::new))?;
+            }
+            (all, 0)
         };
         self.check_comparable(&query, &all)?;
         // A photo is most like itself: that is no answer.

@@ -35,7 +35,7 @@ pub struct Verify {
     #[arg(long)]
     json: bool,
     /// Of two files: results are the same up to this part of a layer's largest value
-    #[arg(long, value_name = "PART", default_value = "0.001", value_parser = tolerance)]
+    #[arg(long, value_name = "PART", default_value = "0.001", value_parser = tolerance, allow_hyphen_values = true)]
     tolerance: f64,
     #[command(flatten)]
     photo: PhotoArgs,
@@ -66,7 +66,14 @@ impl Verify {
     /// A file against its own pairs.
     fn one(&self, file: &Path) -> Result<(), Failure> {
         let Some(verdict) = golden::check(file, &self.known()?)? else {
+            let loaded = mobilenet::net::load(file, &self.known.overrides()?)?;
             let file = print::quoted(file);
+            if loaded.graph.find("logits").is_none() {
+                return Err(Failure::bad(format!(
+                    "{file}: it carries no checked pairs, as networks without a classifier have none; `mobilenet verify A B \
+                     PHOTOS` compares two files"
+                )));
+            }
             return Err(Failure::bad(format!(
                 "{file}: it carries no checked pairs; `mobilenet convert {file} NEW.safetensors` writes a file that does, \
                  and `mobilenet verify A B PHOTOS` compares two files"
@@ -119,26 +126,33 @@ impl Verify {
         for difference in settings {
             page += &format!("{difference}\n");
         }
-        page += &format!("first class the same on {same_class} of {photos} photos\n");
+        if let Some(same_class) = same_class {
+            page += &format!("first class the same on {same_class} of {photos} photos\n");
+        }
         match departs {
             None => {
                 let worst = layers.iter().map(|layer| layer.error).fold(0.0, f64::max);
                 page += &format!("all {} layers the same, to {worst:.1e} of a layer's largest value", layers.len());
             }
             Some(first) => {
-                page += &format!(
-                    "{} departs first: by {:.1e} of its largest value (at most {:.0e})\n\n",
-                    first.layer, first.error, self.tolerance
-                );
+                let by = match first.error.is_finite() {
+                    true => format!("by {:.1e} of its largest value (at most {:.0e})", first.error, self.tolerance),
+                    false => "the shapes differ".into(),
+                };
+                page += &format!("{} departs first: {by}\n\n", first.layer);
                 let mut grid = Grid::new([("layer", Side::Left), ("difference", Side::Right)]);
                 for layer in layers {
-                    grid.row([layer.layer.clone(), format!("{:.1e}", layer.error)]);
+                    grid.row([layer.layer.clone(), apart(layer.error)]);
                 }
                 page += &grid.to_string();
             }
         }
         page
     }
+}
+
+fn apart(error: f64) -> String {
+    if error.is_finite() { format!("{error:.1e}") } else { "other shapes".into() }
 }
 
 fn tolerance(text: &str) -> Result<f64, String> {
@@ -158,7 +172,7 @@ struct FileReport<'a> {
 struct PairReport<'a> {
     files: [String; 2],
     photos: usize,
-    same_class: usize,
+    same_class: Option<usize>,
     settings: Vec<String>,
     departs: Option<&'a str>,
     layers: Vec<Layer<'a>>,

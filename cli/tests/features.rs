@@ -69,11 +69,23 @@ fn the_most_similar_photo_is_a_copy_and_never_the_photo_itself() {
         let sheet = Image::open(folder.path("sheet.png")).unwrap();
         assert!(sheet.width > 4 * 160 && sheet.height > 160, "{}×{}", sheet.width, sheet.height);
     }
-    let ended = folder.run("similar photos/p2.bmp all.safetensors --weights v3.safetensors --mean 0.3");
-    assert_eq!(ended.code, 2, "{ended:?}");
-    assert!(
-        ended.err.contains("its vectors are pooled features of mobilenet_v3_small, width 0.35, fingerprint "),
-        "{ended:?}"
+    for flag in ["--mean 0.3", "--bn-epsilon 0.5", "--output-stride 8"] {
+        let ended = folder.run(&format!("similar photos/p2.bmp all.safetensors --weights v3.safetensors {flag}"));
+        assert_eq!(ended.code, 2, "{ended:?}");
+        let text = "its vectors are pooled features of mobilenet_v3_small, width 0.35, fingerprint ";
+        assert!(ended.err.contains(text), "{ended:?}");
+    }
+    let before = std::fs::read(folder.path("photos/p1.bmp")).unwrap();
+    std::fs::copy(folder.path("photos/p1.bmp"), folder.path("photos/victim.png")).unwrap();
+    assert_eq!(folder.run("embed photos --weights v3.safetensors -o all.safetensors").code, 0);
+    folder.refused(
+        "similar photos/p2.bmp all.safetensors --weights v3.safetensors --draw photos/victim.png",
+        "photos/victim.png: the output would replace what is read; give another name",
+    );
+    assert_eq!(std::fs::read(folder.path("photos/victim.png")).unwrap(), before);
+    folder.refused(
+        "similar photos/p2.bmp photos/p1.bmp --weights v3.safetensors",
+        "photos/p1.bmp: it holds no embeddings; `mobilenet embed -o FILE.safetensors` writes them",
     );
     folder.weights("v2.safetensors", "mobilenet_v2", &small());
     folder.refused(

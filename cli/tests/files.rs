@@ -65,7 +65,7 @@ fn info_prints_what_the_file_says_and_what_was_guessed() {
     assert_eq!(info["preprocessing"]["size"], json!([64, 64]));
     assert_eq!(info["types"]["f32"], info["costs"]["weight_bytes"].as_u64().unwrap() / 4);
     let page = folder.run("info a.safetensors").out;
-    for part in ["ash, birch, cherry, dogwood", "CC0-1.0", "padding symmetric", "64×64 from the middle"] {
+    for part in ["ash; birch; cherry; dogwood", "CC0-1.0", "padding symmetric", "64×64 from the middle"] {
         assert!(page.contains(part), "{part}: {page}");
     }
     // The same network elsewhere; the file stays what it is.
@@ -117,6 +117,10 @@ fn verify_names_what_is_wrong() {
     wrong(&folder, "background.safetensors", &["background class is true, and was false"]);
     changed(&folder, "padding.safetensors", |m| _ = m.insert("padding".into(), "same".into()));
     wrong(&folder, "padding.safetensors", &["padding is same, and was symmetric"]);
+    changed(&folder, "stride.safetensors", |m| _ = m.insert("output_stride".into(), "16".into()));
+    wrong(&folder, "stride.safetensors", &["output stride is 16, and was 32"]);
+    changed(&folder, "outputs.safetensors", |m| _ = m.insert("outputs".into(), "independent".into()));
+    wrong(&folder, "outputs.safetensors", &["outputs is independent, and was exclusive"]);
     changed(&folder, "epsilon.safetensors", |m| _ = m.insert("bn_epsilon".into(), "0.05".into()));
     wrong(&folder, "epsilon.safetensors", &["batch-norm epsilon is 0.05, and was 0.001"]);
     changed(&folder, "two.safetensors", |m| {
@@ -185,11 +189,49 @@ fn two_files_are_compared_layer_by_layer() {
 }
 
 #[test]
+fn what_a_files_pairs_disprove_is_not_converted_unless_asked_for() {
+    let folder = folder();
+    changed(&folder, "mean.safetensors", |m| set(m, "preprocessing", |p| p["mean"] = json!([0.5, 0.456, 0.406])));
+    folder.refused(
+        "convert mean.safetensors new.safetensors",
+        "mean.safetensors: it is not what its checked pairs prove: mean is 0.5, 0.456, 0.406, and was 0.485, 0.456, \
+         0.406; mend it, or take it as it is with --despite-pairs",
+    );
+    assert_eq!(folder.run("convert mean.safetensors new.safetensors --despite-pairs").code, 0);
+    // A setting that the user gives changes answers, and that is said.
+    let ended = folder.run("convert a.safetensors same.safetensors --padding same");
+    assert!(ended.out.ends_with("answers change; padding: symmetric against same\n"), "{ended:?}");
+}
+
+#[test]
+fn verify_looks_at_the_names_that_are_given_and_at_those_that_a_library_implies() {
+    let folder = folder();
+    folder.write("moved.txt", "birch\ncherry\ndogwood\nash\n");
+    let ended = folder.run("verify a.safetensors --labels moved.txt");
+    assert!(ended.code == 1 && ended.out.contains("; all names are shifted by -1"), "{ended:?}");
+    let bare = read(&folder, "a.safetensors");
+    let mut bare = Params { metadata: BTreeMap::new(), ..bare };
+    bare.tensors.retain(|name, _| !name.starts_with("golden."));
+    let nan = bare.tensors.get_mut("stem.conv.weight").unwrap();
+    let (shape, mut values) = (nan.shape().to_vec(), nan.clone().into_f32());
+    values[3] = f32::NAN;
+    *nan = Tensor::from_f32(&shape, values);
+    weights::save(folder.path("nan.safetensors"), &bare).unwrap();
+    folder.refused(
+        "info nan.safetensors",
+        "nan.safetensors: tensor stem.conv.weight holds values that are no finite numbers",
+    );
+}
+
+#[test]
 fn every_form_and_back_gives_the_same_bits() {
     let folder = folder();
     for names in ["torchvision", "timm"] {
         let there = folder.run(&format!("convert a.safetensors {names}.safetensors --names {names}"));
-        assert_eq!((there.code, there.err.as_str()), (0, ""), "{there:?}");
+        // Neither library has V2 with this epsilon.
+        let warning =
+            format!("warning: {names}'s networks pad or normalise otherwise than this one (padding symmetric, ");
+        assert!(there.code == 0 && there.err.starts_with(&warning), "{there:?}");
         let back = folder.run(&format!("convert {names}.safetensors back.safetensors"));
         assert_eq!((back.code, back.err.as_str()), (0, ""), "{back:?}");
         // Not `assert_eq!`, which would print every weight.

@@ -22,10 +22,10 @@ pub struct PhotoArgs {
     #[arg(long, value_parser = filter)]
     filter: Option<Filter>,
     /// Subtracted from red, green and blue between 0 and 1
-    #[arg(long, value_name = "R,G,B", value_parser = three, allow_negative_numbers = true)]
+    #[arg(long, value_name = "R,G,B", value_parser = three, allow_hyphen_values = true)]
     mean: Option<[f32; 3]>,
     /// Divides the differences
-    #[arg(long, value_name = "R,G,B", value_parser = deviation)]
+    #[arg(long, value_name = "R,G,B", value_parser = deviation, allow_hyphen_values = true)]
     std: Option<[f32; 3]>,
     /// The input's order of colours: rgb or bgr
     #[arg(long, value_name = "ORDER", value_parser = channel_order)]

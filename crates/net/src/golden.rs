@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::graph::Padding;
 use crate::preprocessing::Preprocessing;
+use crate::recognise::Outputs;
 use crate::tensor::{Data, Params, Tensor};
 use crate::weights;
 
@@ -41,8 +42,24 @@ pub struct Settings {
     pub padding: Padding,
     /// Batch norm's ε.
     pub bn_epsilon: f32,
+    /// How the network was built and read; the first files do not say.
+    #[serde(default)]
+    pub form: Option<Form>,
     /// The name of the largest output of each pair.
     pub labels: Vec<String>,
+}
+
+/// What else changes a network's answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Form {
+    /// Dilation in place of late strides; see [`Spec::output_stride`](crate::arch::Spec::output_stride).
+    pub output_stride: usize,
+    /// Early strides left out; see [`Spec::total_stride`](crate::arch::Spec::total_stride).
+    pub total_stride: usize,
+    /// The non-linearity in place of the table's, by its name.
+    pub activation: Option<String>,
+    /// How the logits were read.
+    pub outputs: Outputs,
 }
 
 /// A file's pairs.

@@ -1,4 +1,4 @@
-//! A number that any change of a bit changes: the multiply-rotate hash of Firefox and rustc. The same on every machine and
+//! A number that hardly any change leaves as it was: the multiply-rotate hash of Firefox and rustc. The same on every machine and
 //! with every compiler, so that files can hold it. Against accidents only.
 
 use std::collections::BTreeMap;

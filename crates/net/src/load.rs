@@ -9,7 +9,7 @@ use crate::graph::Graph;
 use crate::layout;
 use crate::names::Names;
 use crate::recognise::{Overrides, Recognised, recognise};
-use crate::tensor::{DType, Params, Tensor};
+use crate::tensor::{DType, Data, Params, Tensor};
 use crate::weights;
 
 /// A weights file, understood.
@@ -87,6 +87,9 @@ pub fn check(path: &Path, params: Params, recognised: &Recognised, graph: &Graph
             Some(tensor) if !is_float(&tensor) => {
                 other.push(format!("{file}: tensor {theirs} holds integers; {network} needs floats"));
             }
+            Some(tensor) if !is_finite(&tensor) => {
+                other.push(format!("{file}: tensor {theirs} holds values that are no finite numbers"));
+            }
             Some(tensor) => {
                 let tensor = layout::arranged(origin, op, tensor).reshaped(&parameter.shape);
                 checked.insert(parameter.name, tensor);
@@ -116,6 +119,17 @@ const NAMED: usize = 8;
 pub(crate) fn same_shape(a: &[usize], b: &[usize]) -> bool {
     let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
     long.strip_prefix(short).is_some_and(|rest| rest.iter().all(|&n| n == 1))
+}
+
+/// Whether all elements are numbers: what training that diverged leaves would spread through the network, or be hidden by
+/// a limit behind it.
+fn is_finite(tensor: &Tensor) -> bool {
+    match tensor.data() {
+        Data::F32(values) => values.iter().all(|value| value.is_finite()),
+        Data::F16(values) => values.iter().all(|value| value.is_finite()),
+        Data::Bf16(values) => values.iter().all(|value| value.is_finite()),
+        _ => true,
+    }
 }
 
 fn is_float(tensor: &Tensor) -> bool {

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::client::{Answer, Client, Lost, Range};
 use crate::digest::{Digits, PIECE};
-use crate::error::Error;
+use crate::error::{Error, PUBLISHED};
 use crate::part::{Note, Part};
 use crate::pulling::{Options, Progress};
 
@@ -224,6 +224,7 @@ impl Download<'_> {
             if !expected.fit(&sha256) {
                 part.discard()?;
                 return Err(Error::Hash {
+                    of: PUBLISHED,
                     what: self.address.into(),
                     expected: expected.as_str().into(),
                     found: sha256,

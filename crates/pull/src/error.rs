@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Whose digits a published file should have.
+pub(crate) const PUBLISHED: &str = "the published one";
+
 /// An error of this crate. Its text says what was wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -117,12 +120,14 @@ pub enum Error {
         found: u64,
     },
     /// A file that is not the published one.
-    #[error("{what}: its SHA-256 is {found}, and the published one {} {expected}: it is damaged or was replaced; {remedy}",
+    #[error("{what}: its SHA-256 is {found}, and {of} {} {expected}: it is damaged or was replaced; {remedy}",
             if .expected.len() < 64 { "begins with" } else { "is" })]
     Hash {
         /// The address, or the file.
         what: String,
-        /// What is published: all digits, or the first.
+        /// Whose digits it should have.
+        of: &'static str,
+        /// What is published, or was fetched: all digits, or the first.
         expected: String,
         /// What the bytes have.
         found: String,

@@ -11,7 +11,7 @@ use crate::client::{Client, Lost, Range};
 use crate::config::{self, Config};
 use crate::digest;
 use crate::download::{Download, Fetched, Watch};
-use crate::error::Error;
+use crate::error::{Error, PUBLISHED};
 use crate::name::{Name, Place, Repository};
 use crate::store::{self, Store};
 
@@ -100,10 +100,14 @@ pub fn pull(
 ) -> Result<Pulled, Error> {
     let there = match output {
         Some(output) if output.exists() => return Err(Error::Exists(output.to_owned())),
-        Some(_) => None,
+        Some(output) => {
+            file::check(output)?;
+            None
+        }
         None => store.find(name)?,
     };
     if let Some((path, card)) = there {
+        check(&path, &card)?;
         return Ok(Pulled { path, card, is_new: false });
     }
     let client = Client::new(options.mirror.as_deref(), options.stall)?;
@@ -194,6 +198,7 @@ pub fn check(path: &Path, card: &Card) -> Result<(), Error> {
         None => Ok(()),
         Some(expected) => Err(Error::Hash {
             what: path.display().to_string(),
+            of: if card.published_sha256.is_some() { PUBLISHED } else { "that of the fetched file" },
             expected: expected.clone(),
             found,
             remedy: "remove it and fetch it anew",

@@ -6,7 +6,7 @@ use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 use mobilenet_net::Card;
 
 use crate::digest::{self, Digits};
-use crate::error::Error;
+use crate::error::{Error, PUBLISHED};
 use crate::name::{Name, Place, file_name};
 
 /// The variable that names the cache folder.
@@ -138,6 +138,7 @@ fn adopt(name: &Name, place: &Place, path: &Path) -> Result<Card, Error> {
     let digits = known_digits(place);
     if let Some(digits) = digits.as_ref().filter(|digits| !digits.fit(&sha256)) {
         return Err(Error::Hash {
+            of: PUBLISHED,
             what: path.display().to_string(),
             expected: digits.as_str().into(),
             found: sha256,

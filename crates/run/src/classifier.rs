@@ -132,7 +132,7 @@ impl Classifier {
     pub fn open_with(weights: impl AsRef<Path>, options: &ClassifierOptions) -> Result<Classifier, Error> {
         let loaded = mobilenet_net::load(&weights, &options.network)?;
         loaded.expect_classifier(weights.as_ref())?;
-        let Loaded { recognised, graph, params } = loaded;
+        let Loaded { mut recognised, graph, params } = loaded;
         let channels = recognised.spec.input_channels;
         if channels != 3 {
             return Err(Error::Channels { network: recognised.table.name.clone(), channels });
@@ -141,6 +141,7 @@ impl Classifier {
             options.preprocessing.over(recognised.preprocessing).checked().ok_or(Error::Preprocessing)?;
         let described = Recognised { preprocessing, ..recognised.clone() };
         let labels = Labels::of(&described, options.labels.as_deref())?;
+        recognised.guesses.extend(Labels::guess(&described).filter(|_| options.labels.is_none()));
         let program = Program::compile(
             &graph,
             params,

@@ -13,6 +13,7 @@ use crate::differences::{self, Difference};
 use crate::error::Error;
 use crate::golden::relative_error;
 use crate::image::Image;
+use crate::labels::Labels;
 use crate::preprocess::preprocess;
 use crate::program::{Options, Program};
 
@@ -35,8 +36,8 @@ pub struct Comparison {
     pub layers: Vec<Compared>,
     /// Photos that were compared.
     pub photos: usize,
-    /// Photos whose first class has the same name.
-    pub same_class: usize,
+    /// Photos whose first class has the same name; `None` of networks without classes.
+    pub same_class: Option<usize>,
 }
 
 impl Comparison {
@@ -69,6 +70,9 @@ impl Pairing {
             let mut loaded = mobilenet_net::load(path, &known.network)?;
             let preprocessing = known.preprocessing.over(loaded.recognised.preprocessing).checked();
             loaded.recognised.preprocessing = preprocessing.ok_or(Error::Preprocessing)?;
+            if loaded.recognised.spec.classes > 0 {
+                loaded.recognised.labels = Labels::of_outputs(&loaded.recognised, known.labels.as_deref())?;
+            }
             Ok::<_, Error>(loaded)
         };
         let [a, b] = [load(paths[0])?, load(paths[1])?];
@@ -80,10 +84,11 @@ impl Pairing {
         names.dedup_by_key(|(node, _)| *node);
         let names: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
         let settings = differences::between(&a.recognised, &b.recognised);
+        let same_class = names.iter().any(|name| name == "logits").then_some(0);
         let files = [open(a, &names)?, open(b, &names)?];
         let layer = |name: &str| Compared { layer: name.to_owned(), error: 0.0 };
         let layers = std::iter::once("input").chain(names.iter().map(String::as_str)).map(layer).collect();
-        Ok(Pairing { files, names, comparison: Comparison { settings, layers, photos: 0, same_class: 0 } })
+        Ok(Pairing { files, names, comparison: Comparison { settings, layers, photos: 0, same_class } })
     }
 
     /// Runs both on a photo, each with its own preprocessing.
@@ -113,7 +118,9 @@ impl Pairing {
             ((a, _), (b, _)) => a == b,
         };
         self.comparison.photos += 1;
-        self.comparison.same_class += usize::from(is_same);
+        if let Some(same) = &mut self.comparison.same_class {
+            *same += usize::from(is_same);
+        }
     }
 
     /// What all photos so far showed.

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use mobilenet_kernels::Isa;
+use mobilenet_net::arch::{Family, Spec};
 use mobilenet_net::graph::{Parameter, Role};
-use mobilenet_net::{DType, Golden, Graph, Loaded, Origin, Overrides, Params, Recognised, model_file};
+use mobilenet_net::{DType, Golden, Graph, Loaded, Origin, Overrides, Padding, Params, Recognised, model_file};
 
-use crate::classifier::PreprocessingOverrides;
+use crate::classifier::{ClassifierOptions, PreprocessingOverrides};
+use crate::differences;
 use crate::error::Error;
-use crate::golden::{self, relative_error};
+use crate::golden::{self, Verdict, relative_error};
 use crate::image::Image;
 use crate::labels::Labels;
 
@@ -30,6 +32,8 @@ pub struct Conversion {
     pub source: Option<String>,
     /// Under which terms they may be used, in place of the file's word.
     pub licence: Option<String>,
+    /// Whether a file is taken whose own pairs do not hold.
+    pub despite_pairs: bool,
 }
 
 impl Default for Conversion {
@@ -43,6 +47,7 @@ impl Default for Conversion {
             labels: None,
             source: None,
             licence: None,
+            despite_pairs: false,
         }
     }
 }
@@ -55,29 +60,47 @@ pub struct Converted {
     /// The largest difference between the logits of the new weights and of the old ones, relative to the largest of them,
     /// over the file's pairs; 0 where no bit was lost, none without pairs: they need a classifier of photos.
     pub error: Option<f64>,
+    /// What the new file says otherwise than the old one, so that their answers differ.
+    pub changes: Vec<String>,
     /// What had to be guessed of the old file.
     pub guesses: Vec<String>,
+    /// What a library would do otherwise with the new file.
+    pub warnings: Vec<String>,
 }
 
 /// Reads the weights at `from` and writes `to`, with checked pairs of the weights as they are stored: on the photos of the
 /// old file's pairs, or on patterns.
 ///
 /// # Errors
-/// Where `from` cannot be opened, the names are of a library that has no such network, a weight is beyond the range of the
+/// Where `from` cannot be opened, or is not what its own pairs prove; the names are of a library that has no such network, a weight is beyond the range of the
 /// type, or `to` cannot be written.
 pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Converted, Error> {
+    if matches!(conversion.names, Origin::Keras | Origin::TensorFlowLite) {
+        let text = format!("weights are not written under {}'s names", conversion.names);
+        return Err(mobilenet_net::Error::Config(text).into());
+    }
+    if !conversion.despite_pairs
+        && let Some(Golden { .. }) = Golden::read(from)?
+        && let Some(Verdict { faults, .. }) = golden::check(from, &ClassifierOptions::default())?
+        && !faults.is_empty()
+    {
+        return Err(Error::Pairs { path: from.to_owned(), faults: faults.join("; ") });
+    }
     let Loaded { recognised, graph, params } = mobilenet_net::load(from, &conversion.network)?;
     let preprocessing =
         conversion.preprocessing.over(recognised.preprocessing).checked().ok_or(Error::Preprocessing)?;
     let mut what = Recognised { preprocessing, ..recognised };
-    let guesses = std::mem::take(&mut what.guesses);
-    what.labels = match &conversion.labels {
-        Some(file) => Some(names(&Labels::of(&what, Some(file))?)),
-        None => what.labels.take().or_else(|| Labels::of_library(&what).as_ref().map(names)),
+    let changes = match mobilenet_net::load(from, &Overrides::default()) {
+        Ok(own) => differences::between(&own.recognised, &what).iter().map(ToString::to_string).collect(),
+        // It cannot be opened without what the user knows.
+        Err(_) => Vec::new(),
     };
-    if let Some(background) = what.labels.as_mut().filter(|names| names.len() + 1 == what.spec.classes) {
-        background.insert(0, "background".into());
+    let mut guesses = std::mem::take(&mut what.guesses);
+    guesses.extend(Labels::guess(&what).filter(|_| conversion.labels.is_none()));
+    if what.spec.classes > 0 {
+        what.labels = Labels::of_outputs(&what, conversion.labels.as_deref())?;
     }
+    let warnings = departs(conversion.names, &what).into_iter().collect();
     what.origin = conversion.names;
     what.about.source = conversion.source.clone().or(what.about.source);
     what.about.licence = conversion.licence.clone().or(what.about.licence);
@@ -92,11 +115,26 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
         pairs.map(|(a, b)| relative_error(&b.logits, &a.logits)).fold(0.0, f64::max)
     });
     model_file::save(to, stored, &graph, &what, after)?;
-    Ok(Converted { recognised: what, error, guesses })
+    Ok(Converted { recognised: what, error, changes, guesses, warnings })
 }
 
-fn names(labels: &Labels) -> Vec<String> {
-    labels.iter().map(str::to_owned).collect()
+/// What a library's own network would do otherwise with weights under its names, and no file can tell it.
+fn departs(names: Origin, what: &Recognised) -> Option<String> {
+    let Spec { padding, bn_epsilon, .. } = what.spec;
+    let (network, is_same) = match (names, what.table.family) {
+        (Origin::Torchvision, Family::V3) => ("torchvision's", padding == Padding::Symmetric && bn_epsilon == 1e-3),
+        (Origin::Torchvision, _) => ("torchvision's", padding == Padding::Symmetric && bn_epsilon == 1e-5),
+        (Origin::Timm, _) => {
+            let is_tf = padding == Padding::Same && bn_epsilon == 1e-3;
+            ("timm's", is_tf || padding == Padding::Symmetric && bn_epsilon == 1e-5)
+        }
+        _ => return None,
+    };
+    let text = format!(
+        "{network} networks pad or normalise otherwise than this one (padding {padding}, epsilon {bn_epsilon}): they would \
+         compute something else with the new file"
+    );
+    (!is_same).then_some(text)
 }
 
 /// The photos of the file's own pairs, or patterns.

@@ -32,6 +32,13 @@ pub fn between(a: &Recognised, b: &Recognised) -> Vec<Difference> {
     found.compare("batch-norm epsilon", a.spec.bn_epsilon, b.spec.bn_epsilon);
     found.compare("total stride", a.spec.total_stride, b.spec.total_stride);
     found.compare("output stride", a.spec.output_stride, b.spec.output_stride);
+    let activation = |r: &Recognised| r.spec.activation.map_or("the table's".to_owned(), |a| a.to_string());
+    found.compare("activation", activation(a), activation(b));
+    if a.table.name == b.table.name && a.table.rows != b.table.rows {
+        let rows = a.table.rows.iter().zip(&b.table.rows);
+        let row = rows.take_while(|(a, b)| a == b).count() + 1;
+        found.0.push(Difference { what: "table", first: format!("its row {row}"), second: "another".into() });
+    }
     found.compare("outputs", a.outputs, b.outputs);
     found.preprocessing(&a.preprocessing, &b.preprocessing);
     if let (Some(a), Some(b)) = (&a.labels, &b.labels) {

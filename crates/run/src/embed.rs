@@ -135,10 +135,11 @@ impl Embedder {
 }
 
 /// What tells vectors that can be compared from others: the network's name and features for people, and a number that
-/// depends on all weights and on how photos become its input.
+/// depends on all weights, on their network and on how photos become its input.
 fn source(recognised: &Recognised, params: &Params, preprocessing: &Preprocessing, features: Features) -> String {
     let mut hash = Hash::default();
     hash.tensors(&params.tensors);
+    hash.bytes(format!("{:?} {:?}", recognised.table, recognised.spec).as_bytes());
     hash.bytes(&serde_json::to_vec(preprocessing).expect("plain numbers"));
     let (network, width) = (&recognised.table.name, recognised.spec.width);
     format!("{} features of {network}, width {width}, fingerprint {:016x}", features.name(), hash.get())

@@ -50,7 +50,9 @@ impl Embeddings {
     /// # Errors
     /// Another ending than those that are written; a folder that cannot be written.
     pub fn check_writable(path: &Path) -> Result<(), Error> {
-        ending(path)?;
+        if ending(path)? == "npy" {
+            file::check(&names_path(path))?;
+        }
         file::check(path)
     }
 
@@ -64,6 +66,11 @@ impl Embeddings {
         match ending(path)? {
             "npy" => {
                 let names: String = self.names.iter().map(|name| one_line(name) + "\n").collect();
+                // Whatever happens between, no array lies beside names that are not its own.
+                match std::fs::remove_file(path) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::write(path)(e)),
+                    _ => {}
+                }
                 file::write(names_path(path), names.as_bytes())?;
                 file::replace(path, |file| self.write_npy(&mut BufWriter::new(file)))
             }
@@ -85,8 +92,13 @@ impl Embeddings {
     /// # Errors
     /// A file that cannot be read or holds no embeddings.
     pub fn open(path: &Path) -> Result<Embeddings, Error> {
-        let Params { mut tensors, metadata } = weights::open_where(path, |name| name == TENSOR)?;
         let none = || Error::format(path, "it holds no embeddings; `mobilenet embed -o FILE.safetensors` writes them");
+        match weights::format(path) {
+            Ok("safetensors") => {}
+            Err(error @ Error::Io { .. }) => return Err(error),
+            _ => return Err(none()),
+        }
+        let Params { mut tensors, metadata } = weights::open_where(path, |name| name == TENSOR)?;
         let (tensor, names) = (tensors.remove(TENSOR).ok_or_else(none)?, metadata.get(NAMES).ok_or_else(none)?);
         let names: Vec<String> =
             serde_json::from_str(names).map_err(|e| Error::format(path, format!("its photos' names: {e}")))?;

@@ -21,6 +21,14 @@ pub enum Error {
     /// Sizes or deviations that no photo can be brought to.
     #[error("preprocessing needs sizes of 1 to 8192 pixels and deviations above 0")]
     Preprocessing,
+    /// A file that is not what its own pairs prove.
+    #[error("{}: it is not what its checked pairs prove: {faults}; mend it, or take it as it is with --despite-pairs", path.display())]
+    Pairs {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        faults: String,
+    },
     /// Photos have three channels; the network takes another number.
     #[error("{network} takes {channels} input channels; photos have 3 (use `run` with a tensor)")]
     Channels {

@@ -4,16 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mobilenet_kernels::{Isa, Pool};
-use mobilenet_net::golden::{Golden, Pair, Settings};
+use mobilenet_net::arch::Spec;
+use mobilenet_net::golden::{Form, Golden, Pair, Settings};
 use mobilenet_net::preprocessing::Filter;
 use mobilenet_net::recognise::Overrides;
-use mobilenet_net::{Graph, Params, Recognised, Tensor, weights};
+use mobilenet_net::{Activation, Graph, Params, Recognised, Tensor, weights};
 
 use crate::classifier::{Classifier, ClassifierOptions, PreprocessingOverrides};
 use crate::classify::top_k;
 use crate::differences::{self, Difference};
 use crate::error::Error;
 use crate::image::Image;
+use crate::labels::Labels;
 use crate::preprocess::preprocess;
 use crate::program::{Options, Program};
 use crate::resize::shrunk;
@@ -75,6 +77,12 @@ pub fn make(
         preprocessing: what.preprocessing,
         padding: what.spec.padding,
         bn_epsilon: what.spec.bn_epsilon,
+        form: Some(Form {
+            output_stride: what.spec.output_stride,
+            total_stride: what.spec.total_stride,
+            activation: what.spec.activation.map(|activation| activation.to_string()),
+            outputs: what.outputs,
+        }),
         labels,
     };
     Ok(Some(Golden { pairs, settings }))
@@ -119,16 +127,23 @@ fn check_photos(path: &Path, golden: &Golden, options: &ClassifierOptions) -> Re
     // What does not show in the logits may still move the classes, or show on other photos.
     let mut faults = differences(&classifier, &golden.settings);
     if error > TOLERANCE {
-        let Settings { preprocessing: right, padding, bn_epsilon, .. } = &golden.settings;
-        let mut restored = options.clone();
-        restored.preprocessing = PreprocessingOverrides::all(right);
-        (restored.network.padding, restored.network.bn_epsilon) = (Some(*padding), Some(*bn_epsilon));
+        let right = &golden.settings;
+        let preprocessing = PreprocessingOverrides::all(&right.preprocessing);
+        let mut network =
+            Overrides { padding: Some(right.padding), bn_epsilon: Some(right.bn_epsilon), ..options.network.clone() };
+        if let Some(form) = &right.form {
+            (network.output_stride, network.total_stride) = (Some(form.output_stride), Some(form.total_stride));
+            network.activation = activation(form);
+        }
+        let restored = ClassifierOptions { network, preprocessing, ..options.clone() };
         let explained = error_of(&Classifier::open_with(path, &restored)?, &golden.pairs)? <= TOLERANCE;
         if !explained {
             faults.insert(0, "the weights are not those that its pairs were computed with".into());
         }
     }
-    faults.extend(shifted(&classifier, golden));
+    let described = Recognised { preprocessing: *classifier.preprocessing(), ..classifier.recognised().clone() };
+    let names = Labels::of_outputs(&described, options.labels.as_deref())?;
+    faults.extend(shifted(names.as_deref(), golden));
     Ok(Verdict { pairs: golden.pairs.len(), error, faults })
 }
 
@@ -163,7 +178,17 @@ fn differences(classifier: &Classifier, right: &Settings) -> Vec<String> {
     let found = Recognised { preprocessing: *classifier.preprocessing(), ..classifier.recognised().clone() };
     let mut was = Recognised { preprocessing: right.preprocessing, ..found.clone() };
     (was.spec.padding, was.spec.bn_epsilon) = (right.padding, right.bn_epsilon);
+    if let Some(form) = &right.form {
+        let Form { output_stride, total_stride, outputs, .. } = *form;
+        was.spec = Spec { output_stride, total_stride, activation: activation(form), ..was.spec };
+        was.outputs = outputs;
+    }
     differences::between(&found, &was).iter().map(fault).collect()
+}
+
+/// The non-linearity that replaced the table's.
+fn activation(form: &Form) -> Option<Activation> {
+    form.activation.as_deref().and_then(|name| name.parse().ok())
 }
 
 fn fault(Difference { what, first, second }: &Difference) -> String {
@@ -171,12 +196,14 @@ fn fault(Difference { what, first, second }: &Difference) -> String {
 }
 
 /// Whether the classes' names are others than the pairs know for the same outputs, and by how many places they moved.
-fn shifted(classifier: &Classifier, golden: &Golden) -> Option<String> {
-    let names: Option<&[String]> = classifier.recognised().labels.as_deref();
+fn shifted(names: Option<&[String]>, golden: &Golden) -> Option<String> {
     let outputs: Vec<usize> = golden.pairs.iter().map(|pair| largest(&pair.logits)).collect();
     let known = golden.settings.labels.iter();
     let (&output, right) =
-        outputs.iter().zip(known.clone()).find(|&(&output, right)| &label(names, output) != right)?;
+        // A file without names has pairs without.
+        outputs.iter().zip(known.clone()).find(|&(&output, right)| {
+            ![label(names, output), label(None, output)].contains(right)
+        })?;
     let found = label(names, output);
     let offset = |(&output, right): (&usize, &String)| {
         let place = names?.iter().position(|name| name == right)?;

@@ -93,6 +93,27 @@ impl Labels {
         (classes == Some(1000) && network.origin != Origin::Ours).then(Labels::imagenet)
     }
 
+    /// The names of a network's outputs, a background class included: those of `file`, the network's own or ImageNet's;
+    /// `None` where nobody knows any.
+    ///
+    /// # Errors
+    /// As [`Labels::of`].
+    pub(crate) fn of_outputs(network: &Recognised, file: Option<&Path>) -> Result<Option<Vec<String>>, crate::Error> {
+        let known = match (file, &network.labels) {
+            (Some(_), _) => Some(Labels::of(network, file)?),
+            (None, Some(names)) => return Ok(Some(names.clone())),
+            (None, None) => Labels::of_library(network),
+        };
+        let background = network.preprocessing.background_class.then(|| "background".to_owned());
+        Ok(known.map(|labels| background.into_iter().chain(labels.0).collect()))
+    }
+
+    /// What to tell where a network's names are a guess.
+    pub fn guess(network: &Recognised) -> Option<String> {
+        let is_guessed = network.labels.is_none() && Labels::of_library(network).is_some();
+        is_guessed.then(|| "labels: ImageNet's, for 1000 classes (the file has none; --labels otherwise)".into())
+    }
+
     /// These names.
     pub fn new(names: Vec<String>) -> Labels {
         Labels(names)

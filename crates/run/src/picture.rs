@@ -40,9 +40,9 @@ const COLOURS: [(&str, &str); 11] = [
 ];
 
 /// Gradients have their layer's colour.
-fn colour(kernel: &str) -> &'static str {
+fn color(kernel: &str) -> &'static str {
     let layer = kernel.split(' ').next().unwrap_or_default();
-    COLOURS.iter().find(|(name, _)| *name == layer).map_or("#999999", |(_, colour)| colour)
+    COLOURS.iter().find(|(name, _)| *name == layer).map_or("#999999", |(_, color)| color)
 }
 
 /// The picture, with `title` above it.
@@ -123,7 +123,7 @@ impl Picture<'_> {
             let wide = width * step.microseconds / sum;
             // Multiply-adds on padding are counted but need not be done: small maps may exceed the peak.
             let high = height * self.peak_share(step.gflops()).min(105.0) / 100.0;
-            let fill = colour(step.kernel);
+            let fill = color(step.kernel);
             self.line(format_args!("<g><title>{}</title>", escaped(&self.told(step))));
             // Steps are told apart by a hairline, where they are wide enough to lose it.
             let gap = if wide > 2.0 { 0.5 } else { 0.0 };
@@ -145,7 +145,7 @@ impl Picture<'_> {
         let sum = self.profile.sum_microseconds();
         for (i, kernel) in self.profile.kernels().into_iter().enumerate() {
             let (x, y) = (RUN[0] + (i % 2) as f64 * 460.0, top + (i / 2) as f64 * LINE);
-            self.rect([x, y, 12.0, 12.0], colour(kernel.kernel), "");
+            self.rect([x, y, 12.0, 12.0], color(kernel.kernel), "");
             let share = 100.0 * kernel.microseconds / sum;
             let mut text = format!("{}: {:.1} µs, {share:.1} % of the time", kernel.kernel, kernel.microseconds);
             if kernel.multiply_adds > 0 {
@@ -162,7 +162,7 @@ impl Picture<'_> {
         for (i, step) in self.profile.steps.iter().enumerate() {
             let y = top + i as f64 * LINE;
             let long = LONGEST_BAR * step.microseconds / longest;
-            let fill = colour(step.kernel);
+            let fill = color(step.kernel);
             self.label([BARS - 8.0, y + 11.5], "end", &step.name);
             self.rect([BARS, y + 1.0, long, LINE - 4.0], fill, " fill-opacity=\"0.35\"");
             let dark = long * self.peak_share(step.gflops()).min(100.0) / 100.0;

@@ -23,10 +23,10 @@ pub fn bmp(width: usize, height: usize, pixel: impl Fn(usize, usize) -> [u8; 3])
 }
 
 /// A photo of `side`×`side` pixels around a colour; `seed` makes each another.
-pub fn photo(side: usize, colour: [u8; 3], seed: usize) -> Vec<u8> {
+pub fn photo(side: usize, color: [u8; 3], seed: usize) -> Vec<u8> {
     bmp(side, side, |x, y| {
         let noise = (((y * side + x) * 7 + seed * 13) % 31) as u8;
-        colour.map(|c| c.saturating_sub(15).saturating_add(noise))
+        color.map(|c| c.saturating_sub(15).saturating_add(noise))
     })
 }
 
@@ -35,10 +35,10 @@ pub fn photo(side: usize, colour: [u8; 3], seed: usize) -> Vec<u8> {
 /// # Panics
 /// Where they cannot be written.
 pub fn write_classes(folder: &Path, each: usize) {
-    for (class, colour) in CLASSES {
+    for (class, color) in CLASSES {
         fs::create_dir_all(folder.join(class)).unwrap();
         for seed in 0..each {
-            fs::write(folder.join(class).join(format!("{seed} photo.bmp")), photo(20, colour, seed)).unwrap();
+            fs::write(folder.join(class).join(format!("{seed} photo.bmp")), photo(20, color, seed)).unwrap();
         }
     }
 }

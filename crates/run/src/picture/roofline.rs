@@ -1,7 +1,7 @@
 //! The roofline (Williams, Waterman and Patterson, 2009): what each step reaches, against what memory and arithmetic let a
 //! step of its kind reach.
 
-use super::{Picture, RUN, colour, escaped};
+use super::{Picture, RUN, color, escaped};
 
 /// Height of the plot, and of what stands above and below it.
 const HEIGHT: f64 = 260.0;
@@ -43,7 +43,7 @@ impl Picture<'_> {
             let intensity = 2.0 * step.multiply_adds as f64 / step.bytes as f64;
             let (x, y) = (x_of(intensity), y_of(step.gflops()));
             let radius = 3.0 + 40.0 * (step.microseconds / sum).sqrt() / 2.0;
-            let (told, fill) = (escaped(&self.told(step)), colour(step.kernel));
+            let (told, fill) = (escaped(&self.told(step)), color(step.kernel));
             self.line(format_args!(
                 "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\" fill=\"{fill}\" fill-opacity=\"0.6\"><title>{told}, \
                  {intensity:.1} operations a byte</title></circle>"
