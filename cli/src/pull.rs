@@ -116,7 +116,7 @@ impl Pull {
     }
 
     fn check(&self, store: &Store) -> Result<(), Failure> {
-        let files: Vec<(PathBuf, Result<Card, pull::Error>)> = match &*self.names {
+        let files: Vec<pull::Stored> = match &*self.names {
             [] => {
                 // What was put there by hand has no card yet: looking for it checks it, and writes one.
                 let names = catalogue::entries().map(|entry| entry.name().parse::<Name>());

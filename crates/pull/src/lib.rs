@@ -30,4 +30,4 @@ pub use error::Error;
 pub use mobilenet_net::Card;
 pub use name::Name;
 pub use pulling::{MIRROR, Options, Progress, Pulled, check, pull};
-pub use store::Store;
+pub use store::{Store, Stored};

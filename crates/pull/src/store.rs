@@ -12,6 +12,9 @@ use crate::name::{Name, Place, file_name};
 /// The variable that names the cache folder.
 pub const VARIABLE: &str = "MOBILENET_CACHE";
 
+/// A file of a store, and its card or what is wrong with it.
+pub type Stored = (PathBuf, Result<Card, Error>);
+
 /// A folder of fetched weights files.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -73,7 +76,7 @@ impl Store {
     ///
     /// # Errors
     /// A folder that cannot be read.
-    pub fn files(&self) -> Result<Vec<(PathBuf, Result<Card, Error>)>, Error> {
+    pub fn files(&self) -> Result<Vec<Stored>, Error> {
         let mut found = Vec::new();
         collect(&self.folder, DEPTH, &mut found)?;
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -94,7 +97,7 @@ impl Store {
 const DEPTH: usize = 16;
 
 /// Adds the weights files with a card in `folder` and its folders.
-fn collect(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Result<Card, Error>)>) -> Result<(), Error> {
+fn collect(folder: &Path, depth: usize, found: &mut Vec<Stored>) -> Result<(), Error> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(Error::read(folder))?,

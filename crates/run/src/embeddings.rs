@@ -51,7 +51,7 @@ impl Embeddings {
     /// Another ending than those that are written; a folder that cannot be written.
     pub fn check_writable(path: &Path) -> Result<(), Error> {
         if ending(path)? == "npy" {
-            file::check(&names_path(path))?;
+            file::check(names_path(path))?;
         }
         file::check(path)
     }
