@@ -10,6 +10,7 @@ mod jpeg;
 mod orientation;
 mod other;
 mod save;
+mod webp;
 
 use std::fs::File;
 use std::io::Read;

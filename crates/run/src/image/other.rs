@@ -1,6 +1,6 @@
 //! PNG, WebP, BMP and GIF, by the `image` crate.
 
-use super::{Error, Format, Image, MAX_PIXELS, check_expansion, check_size, most_decoded};
+use super::{Error, Format, Image, MAX_PIXELS, check_expansion, check_size, most_decoded, webp};
 use ::image::metadata::Orientation;
 use ::image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use std::error::Error as _;
@@ -20,6 +20,9 @@ pub(super) fn decode(bytes: &[u8], format: Format, name: &str) -> Result<(Image,
         check_expansion(u64::from(width) * u64::from(height) * working(format), bytes.len(), name)
     };
     claimed_size(bytes, format).map_or(Ok(()), check)?;
+    if format == Format::WebP {
+        webp::frames(bytes).into_iter().try_for_each(check)?;
+    }
     let translate = |error| translate(error, bytes, format, name);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), codec(format));
     let mut limits = Limits::no_limits();
@@ -32,7 +35,7 @@ pub(super) fn decode(bytes: &[u8], format: Format, name: &str) -> Result<(Image,
     check((width, height))?;
     check_expansion(decoder.total_bytes().max(u64::from(width) * u64::from(height) * 3), bytes.len(), name)?;
     // Metadata that cannot be read leave the photo as it is.
-    let has_metadata = format != Format::WebP || chunks_fit(bytes);
+    let has_metadata = format != Format::WebP || webp::is_whole(bytes);
     let orientation = if has_metadata { decoder.orientation().ok() } else { None };
     let orientation = orientation.unwrap_or(Orientation::NoTransforms);
     let color = decoder.color_type();
@@ -100,22 +103,6 @@ fn translate(error: ImageError, bytes: &[u8], format: Format, name: &str) -> Err
 fn misses_bytes(bytes: &[u8]) -> bool {
     let claimed = bytes.get(4..).and_then(|rest| rest.first_chunk());
     claimed.is_none_or(|size| bytes.len() as u64 - 8 < u64::from(u32::from_le_bytes(*size)))
-}
-
-/// Whether every chunk of a RIFF file lies within it: the WebP decoder takes memory for metadata before it reads them, as
-/// much as they claim.
-fn chunks_fit(bytes: &[u8]) -> bool {
-    const FILE_HEADER: usize = 12;
-    let mut rest = bytes.get(FILE_HEADER..).unwrap_or_default();
-    while let Some((&[_, _, _, _, a, b, c, d], behind)) = rest.split_first_chunk() {
-        let length = u32::from_le_bytes([a, b, c, d]) as usize;
-        if length > behind.len() {
-            return false;
-        }
-        // Chunks begin at even places.
-        rest = behind.get(length.next_multiple_of(2)..).unwrap_or_default();
-    }
-    true
 }
 
 /// Whether the data ran out, whichever of the decoders says so.
