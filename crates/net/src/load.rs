@@ -62,8 +62,8 @@ pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded, Err
     Ok(Loaded { recognised, graph, params })
 }
 
-/// The parameters of `graph` under its own names, in its shapes and its order of axes: two shapes that differ only by ones at the end are the
-/// same, as libraries have fully connected layers with and without a 1×1 window.
+/// The parameters of `graph` under its own names, in its shapes and its order of axes: two shapes that differ only by ones
+/// at the end are the same, as libraries have fully connected layers with and without a 1×1 window. Values are finite.
 ///
 /// # Errors
 /// [`Error::Tensors`] with the first missing, extra and misshapen tensors by the file's names, and how many there are.

@@ -72,8 +72,8 @@ pub struct Converted {
 /// old file's pairs, or on patterns.
 ///
 /// # Errors
-/// Where `from` cannot be opened, or is not what its own pairs prove; the names are of a library that has no such network, a weight is beyond the range of the
-/// type, or `to` cannot be written.
+/// Where `from` cannot be opened, or is not what its own pairs prove; the names are of a library that has no such network,
+/// a weight is beyond the range of the type, or `to` cannot be written.
 pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Converted, Error> {
     if matches!(conversion.names, Origin::Keras | Origin::TensorFlowLite) {
         let text = format!("weights are not written under {}'s names", conversion.names);
