@@ -18,10 +18,12 @@ pub enum Padding {
     Symmetric,
     /// TensorFlow's SAME: as much as the output size ⌈input / stride⌉ needs, the odd one at the end.
     Same,
+    /// Half of the reach, all at the end: what Keras's V1 does to depthwise convolutions of stride 2, and SAME for even sizes.
+    End,
 }
 
 impl Padding {
-    /// Both.
+    /// Those that a network as a whole may have.
     pub const ALL: [Padding; 2] = [Padding::Symmetric, Padding::Same];
 
     /// Zeros before and after an axis of `input` elements.
@@ -33,6 +35,7 @@ impl Padding {
                 let total = ((input.div_ceil(stride) - 1) * stride + reach + 1).saturating_sub(input);
                 (total / 2, total - total / 2)
             }
+            Padding::End => (0, reach / 2),
         }
     }
 }
@@ -53,6 +56,7 @@ impl std::fmt::Display for Padding {
         f.pad(match self {
             Padding::Symmetric => "symmetric",
             Padding::Same => "same",
+            Padding::End => "end",
         })
     }
 }

@@ -187,7 +187,7 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
             }
             let preprocessing = Preprocessing::for_origin(origin, spec.padding, spec.classes, hints.resolution);
             match origin {
-                Origin::Keras => keras_input(&says, table.family, &spec, preprocessing, &mut guesses)?,
+                Origin::Keras => keras_input(&says, &spec, preprocessing, &mut guesses)?,
                 _ => preprocessing,
             }
         }
@@ -469,13 +469,9 @@ fn guess_epsilon(origin: Origin, family: Family, padding: Padding, guesses: &mut
     }
 }
 
-/// At multiples of so many pixels every layer of V1 with stride 2 has an even input, and Keras's padding of (0, 1) is SAME.
-const V1_STEPS: usize = 32;
-
 /// What the description of a Keras model says of its photos. Weights alone say nothing.
 fn keras_input(
     says: &Says,
-    family: Family,
     spec: &Spec,
     origin: Preprocessing,
     guesses: &mut Vec<String>,
@@ -496,9 +492,6 @@ fn keras_input(
     }
     let (resize, guess) = origin.resize_of_tensorflow([h, w], spec.classes);
     guesses.push(guess);
-    if family == Family::V1 && [h, w].iter().any(|pixels| pixels % V1_STEPS != 0) {
-        guesses.push(format!("padding: same (at {h}×{w} Keras's V1 pads otherwise; not at multiples of {V1_STEPS})"));
-    }
     let input = Preprocessing { resize, size: [h, w], mean, std, ..origin };
     let reason = "its description has an input size or a rescaling that is none";
     input.checked().ok_or_else(|| Error::format(says.path, reason))

@@ -1,10 +1,10 @@
 //! A table becomes a graph.
 
 use super::spec::{Spec, WidthRule, make_divisible, scale};
-use super::table::{Expansion, Operator, Part, Row, Shortcut, Table};
+use super::table::{Expansion, Family, Operator, Part, Row, Shortcut, Table};
 use crate::count::product;
 use crate::error::Error;
-use crate::graph::{Activation, Graph, NodeId, Op, Window};
+use crate::graph::{Activation, Graph, NodeId, Op, Padding, Window};
 
 /// Most learned values of a network, 4 GiB of `f32`; the papers' have at most 7 million. Rows and spec are bounded one by
 /// one, which allows networks of hundreds of times that.
@@ -198,7 +198,14 @@ impl Builder<'_> {
     }
 
     fn depthwise(&mut self, name: &str, row: &Row) {
-        let op = Op::Depthwise { window: self.window(row), bias: false };
+        let mut window = self.window(row);
+        let spec = self.spec;
+        let is_keras_v1 = (self.table.family, spec.width_rule) == (Family::V1, WidthRule::Keras);
+        if is_keras_v1 && spec.padding == Padding::Same && window.stride != [1, 1] {
+            // keras@3.15.1 applications/mobilenet.py, `_depthwise_conv_block`: ZeroPadding2D(((0, 1), (0, 1))), then VALID.
+            window.padding = Padding::End;
+        }
+        let op = Op::Depthwise { window, bias: false };
         self.layer(&format!("{name}.depthwise"), op, row.activation);
         self.tap(format!("{name}.depthwise"));
     }
