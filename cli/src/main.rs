@@ -12,6 +12,7 @@ macro_rules! note {
 
 mod args;
 mod bench;
+mod check;
 mod classify;
 mod completions;
 mod convert;
@@ -53,6 +54,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Classify(classify::Classify),
+    Check(check::Check),
     Train(train::Train),
     Eval(eval::Eval),
     Embed(embed::Embed),
@@ -74,6 +76,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Classify(command) => command.run(),
+        Command::Check(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Embed(command) => command.run(),

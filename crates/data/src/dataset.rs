@@ -3,7 +3,7 @@
 use crate::archive::Archive;
 use crate::{Error, folder, table};
 use mobilenet_run::Image;
-use mobilenet_run::image::{self, MAX_FILE_BYTES};
+use mobilenet_run::image::{self, Decoded, MAX_FILE_BYTES};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -101,7 +101,8 @@ impl Dataset {
         if classes.is_none() { set.for_training() } else { Ok(set) }
     }
 
-    fn open_with(path: &Path, classes: Option<&[String]>) -> Result<Dataset, Error> {
+    /// As [`open`](Self::open) or [`open_as`](Self::open_as), whatever training may lack.
+    pub(crate) fn open_with(path: &Path, classes: Option<&[String]>) -> Result<Dataset, Error> {
         let kind = std::fs::metadata(path).map_err(Error::io(path))?;
         if kind.is_dir() { folder::open(path, classes) } else { table::open_beside(path, classes) }
     }
@@ -188,15 +189,20 @@ impl Dataset {
     /// # Panics
     /// If there is no such photo.
     pub fn read(&self, index: usize) -> Result<Image, Error> {
+        Ok(self.decode(index)?.image)
+    }
+
+    /// As [`read`](Self::read), with what the file says beside the pixels.
+    pub(crate) fn decode(&self, index: usize) -> Result<Decoded, Error> {
         match (&self.items[index].source, &self.archive) {
             (Source::Member { offset, size, .. }, Some(archive)) => {
                 let name = self.name(index);
                 if *size > MAX_FILE_BYTES {
                     return Err(image::Error::FileSize { name }.into());
                 }
-                Ok(Image::decode(&archive.bytes(*offset, *size)?, &name)?)
+                Ok(Decoded::from_bytes(&archive.bytes(*offset, *size)?, &name)?)
             }
-            (Source::File(path), _) => Ok(Image::open(path)?),
+            (Source::File(path), _) => Ok(Decoded::open(path)?),
             (Source::Member { .. }, None) => unreachable!("members come with an archive"),
         }
     }
@@ -234,6 +240,18 @@ impl Splits {
         };
         let train = Dataset::open(train)?;
         let validation = validation(path)?.map(|path| Dataset::open_as(path, &train.classes)).transpose()?;
+        Ok(Splits { train, validation })
+    }
+
+    /// As [`open`](Self::open), whatever training may lack, with the validation photos of another place where given.
+    pub(crate) fn open_as_found(path: &Path, elsewhere: Option<&Path>) -> Result<Splits, Error> {
+        let folder = training(path)?;
+        let train = Dataset::open_with(folder.as_deref().unwrap_or(path), None)?;
+        let beside = if folder.is_some() { validation(path)? } else { None };
+        let validation = match elsewhere {
+            Some(elsewhere) => Some(Splits::open_validation_as(elsewhere, &train.classes)?),
+            None => beside.map(|path| Dataset::open_as(path, &train.classes)).transpose()?,
+        };
         Ok(Splits { train, validation })
     }
 

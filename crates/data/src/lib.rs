@@ -8,6 +8,7 @@ mod archive;
 pub mod augment;
 pub mod auto;
 mod cache;
+pub mod check;
 pub mod color;
 pub mod crop;
 mod csv;

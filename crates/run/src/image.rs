@@ -16,6 +16,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use ::image::metadata::Orientation;
+
 pub use error::Error;
 pub use format::Format;
 pub use save::check_writable;
@@ -49,6 +51,54 @@ pub struct Image {
     pub rgb: Vec<u8>,
 }
 
+/// A photo, and what its file says beside the pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The photo, upright.
+    pub image: Image,
+    /// The file's format, by its content.
+    pub format: Format,
+    /// Whether the file's pixels lie otherwise, and EXIF data says how to turn them.
+    pub is_turned: bool,
+}
+
+impl Decoded {
+    /// As [`Image::open`].
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Decoded, Error> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let io = |source| Error::Io { name: name.clone(), source };
+        let mut file = File::open(path).map_err(io)?;
+        let mut bytes = Vec::new();
+        // What is no photo need not be read: videos are large.
+        file.by_ref().take(format::HEAD as u64).read_to_end(&mut bytes).map_err(io)?;
+        Format::of(&bytes, &name)?;
+        // Not the size in the metadata: a pipe or a device has none.
+        file.take(MAX_FILE_BYTES + 1 - bytes.len() as u64).read_to_end(&mut bytes).map_err(io)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(Error::FileSize { name });
+        }
+        Decoded::from_bytes(&bytes, &name)
+    }
+
+    /// As [`Image::decode`].
+    ///
+    /// # Errors
+    /// As [`Image::decode`].
+    pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
+        let format = Format::of(bytes, name)?;
+        let (image, orientation) = match format {
+            Format::Jpeg => jpeg::decode(bytes, name)?,
+            format => other::decode(bytes, format, name)?,
+        };
+        let is_turned = orientation != Orientation::NoTransforms;
+        Ok(Decoded { image: orientation::upright(image, orientation), format, is_turned })
+    }
+}
+
 impl Image {
     /// A photo from `height · width · 3` bytes, red, green, blue, row by row.
     ///
@@ -70,20 +120,7 @@ impl Image {
     /// # Errors
     /// As [`Image::decode`]; also [`Error::Io`], and [`Error::FileSize`] above [`MAX_FILE_BYTES`].
     pub fn open(path: impl AsRef<Path>) -> Result<Image, Error> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
-        let io = |source| Error::Io { name: name.clone(), source };
-        let mut file = File::open(path).map_err(io)?;
-        let mut bytes = Vec::new();
-        // What is no photo need not be read: videos are large.
-        file.by_ref().take(format::HEAD as u64).read_to_end(&mut bytes).map_err(io)?;
-        format::detect(&bytes, &name)?;
-        // Not the size in the metadata: a pipe or a device has none.
-        file.take(MAX_FILE_BYTES + 1 - bytes.len() as u64).read_to_end(&mut bytes).map_err(io)?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(Error::FileSize { name });
-        }
-        Image::decode(&bytes, &name)
+        Ok(Decoded::open(path)?.image)
     }
 
     /// Decodes a photo from a file's bytes. `name` is what errors call it.
@@ -93,11 +130,7 @@ impl Image {
     /// [`MAX_PIXELS`], a side above [`MAX_SIDE`] or more than so small a file should have ([`MAX_EXPANSION`]), which is
     /// found in the header before anything is allocated.
     pub fn decode(bytes: &[u8], name: &str) -> Result<Image, Error> {
-        let (image, orientation) = match format::detect(bytes, name)? {
-            Format::Jpeg => jpeg::decode(bytes, name)?,
-            format => other::decode(bytes, format, name)?,
-        };
-        Ok(orientation::upright(image, orientation))
+        Ok(Decoded::from_bytes(bytes, name)?.image)
     }
 }
 

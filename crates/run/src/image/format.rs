@@ -18,6 +18,34 @@ pub enum Format {
     Gif,
 }
 
+impl Format {
+    /// The format of a file's bytes, which errors call `name`.
+    ///
+    /// The first 512 bytes tell as much as all.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], or [`Error::Unsupported`] with what it is instead.
+    pub fn of(bytes: &[u8], name: &str) -> Result<Format, Error> {
+        if bytes.is_empty() {
+            return Err(Error::Empty { name: name.to_owned() });
+        }
+        let format = if bytes.starts_with(b"\xff\xd8") {
+            Format::Jpeg
+        } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+            Format::Png
+        } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+            Format::WebP
+        } else if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") {
+            Format::Gif
+        } else if is_bmp(bytes) {
+            Format::Bmp
+        } else {
+            return Err(Error::Unsupported { name: name.to_owned(), found: foreign(bytes) });
+        };
+        Ok(format)
+    }
+}
+
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -65,29 +93,6 @@ const BRANDS: &[(&[u8], &str)] = &[
     (b"avi", "an AVIF picture"),
     (b"crx ", "a camera's raw photo"),
 ];
-
-/// The format of `bytes`.
-///
-/// The first [`HEAD`] bytes tell as much as all.
-pub(super) fn detect(bytes: &[u8], name: &str) -> Result<Format, Error> {
-    if bytes.is_empty() {
-        return Err(Error::Empty { name: name.to_owned() });
-    }
-    let format = if bytes.starts_with(b"\xff\xd8") {
-        Format::Jpeg
-    } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-        Format::Png
-    } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
-        Format::WebP
-    } else if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") {
-        Format::Gif
-    } else if is_bmp(bytes) {
-        Format::Bmp
-    } else {
-        return Err(Error::Unsupported { name: name.to_owned(), found: foreign(bytes) });
-    };
-    Ok(format)
-}
 
 /// `BM` alone also begins text; the size of the header that follows tells them apart.
 fn is_bmp(bytes: &[u8]) -> bool {
