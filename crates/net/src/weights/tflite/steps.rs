@@ -60,6 +60,8 @@ pub(super) struct Steps {
     pub is_open: bool,
     /// Where its convolutions pad.
     pub padding: Padding,
+    /// Whether depthwise convolutions of stride 2 pad at the end alone, as Keras's V1 does; `None` where that is the same.
+    pub pads_end: Option<bool>,
 }
 
 /// Height and width where the model leaves them open.
@@ -91,6 +93,7 @@ impl Steps {
             size,
             pad: None,
             padding: None,
+            pads_end: None,
             steps: Vec::new(),
         };
         for (index, operator) in model.operators.iter().enumerate() {
@@ -101,7 +104,7 @@ impl Steps {
         }
         let padding = walk.padding.unwrap_or(Padding::Same);
         let is_open = size != [h, w];
-        Ok(Steps { steps: put_together(walk.steps), size, is_open, padding })
+        Ok(Steps { steps: put_together(walk.steps), size, is_open, padding, pads_end: walk.pads_end })
     }
 }
 
@@ -118,6 +121,7 @@ struct Walk<'a> {
     /// Zeros before and after height and width, put there by the operator before.
     pad: Option<[(usize, usize); 2]>,
     padding: Option<Padding>,
+    pads_end: Option<bool>,
     steps: Vec<Step>,
 }
 
@@ -262,7 +266,7 @@ impl Walk<'_> {
             ([1, 1], operator.fused().map_err(|e| e.to_string())?)
         } else {
             let sliding = operator.sliding().map_err(|e| e.to_string())?;
-            self.window([shape[2], shape[3]], &sliding)?;
+            self.window([shape[2], shape[3]], &sliding, is_depthwise)?;
             (sliding.stride, sliding.fused)
         };
         let convolution = Convolution { is_depthwise, shape, stride, weight, bias, weight_scale: 1.0, bias_shift: 0.0 };
@@ -271,7 +275,7 @@ impl Walk<'_> {
     }
 
     /// Follows a window's padding and the map's size.
-    fn window(&mut self, kernel: [usize; 2], sliding: &Sliding) -> Result<(), String> {
+    fn window(&mut self, kernel: [usize; 2], sliding: &Sliding, is_depthwise: bool) -> Result<(), String> {
         let Sliding { is_same, stride, dilation, .. } = *sliding;
         if kernel.contains(&0) || stride.contains(&0) || dilation != [1, 1] {
             return Err(format!("has a window of {kernel:?}, stride {stride:?} and dilation {dilation:?}"));
@@ -283,7 +287,15 @@ impl Walk<'_> {
             (Some(_), true) => return Err("pads what a PAD has padded".into()),
         };
         let fits = |padding: &Padding| amounts(*padding) == given;
-        let found: Vec<Padding> = [Padding::Same, Padding::Symmetric].into_iter().filter(fits).collect();
+        let [ends, is_same] = [Padding::End, Padding::Same].map(|padding| fits(&padding));
+        let is_strided = is_depthwise && stride != [1, 1];
+        if is_strided && ends != is_same && self.pads_end.replace(ends).is_some_and(|before| before != ends) {
+            return Err("pads in another way than the convolutions before it".into());
+        }
+        let ways = [Padding::Same, Padding::Symmetric];
+        // Who pads so pads the rest as TensorFlow does.
+        let found: Vec<Padding> =
+            if is_strided && ends { vec![Padding::Same] } else { ways.into_iter().filter(fits).collect() };
         match found.as_slice() {
             [] => {
                 let [h, w] = self.size;
