@@ -4,7 +4,9 @@
 //! Padding and epsilon leave no trace in either: where the origin has only one, that one holds; otherwise the metadata
 //! says, and without it a guess is made and listed. Metadata is a hint about what shapes can show, never a proof.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod keras;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -12,14 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::{self, Family, Spec, Table, WidthRule};
 use crate::error::Error;
-use crate::graph::{Activation, Op, Padding, Role};
+use crate::graph::{Activation, Padding};
 use crate::layout;
 use crate::load::same_shape;
 use crate::model_file;
 use crate::names::{Names, Origin};
 use crate::preprocessing::Preprocessing;
 use crate::tensor::Params;
-use crate::weights::keras::{Input, LIMITS, WINDOWS};
 
 /// The metadata key that marks a checkpoint, a file to go on training from and no network.
 pub const CHECKPOINT: &str = "mobilenet_checkpoint";
@@ -153,7 +154,7 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
     };
     // Keras's V3 without its top, or with another one, ends before the hidden layer.
     let table = match origin {
-        Origin::Keras if !params.tensors.contains_key(KERAS_HIDDEN) => table.without_hidden(),
+        Origin::Keras if !params.tensors.contains_key(keras::HIDDEN) => table.without_hidden(),
         _ => table,
     };
     let mut guesses = Vec::new();
@@ -169,9 +170,9 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
     };
     let mut spec = closest_spec(path, params, origin, &table, spec, overrides, &hints)?;
     if origin == Origin::Keras {
-        check_keras_head(path, params, &table, &spec)?;
-        keras_activation(&says, table.family, &mut spec)?;
-        keras_windows(&says, &table, &mut spec, overrides.total_stride)?;
+        keras::check_head(path, params, &table, &spec)?;
+        keras::activation(&says, table.family, &mut spec)?;
+        keras::windows(&says, &table, &mut spec, overrides.total_stride)?;
     }
     if let Some(width) = hints.width.filter(|&width| width != spec.width) {
         guesses.push(format!("width: {:?} by the shapes, although the metadata says {width:?}", spec.width));
@@ -187,7 +188,7 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
             }
             let preprocessing = Preprocessing::for_origin(origin, spec.padding, spec.classes, hints.resolution);
             match origin {
-                Origin::Keras => keras_input(&says, &spec, preprocessing, &mut guesses)?,
+                Origin::Keras => keras::input(&says, &spec, preprocessing, &mut guesses)?,
                 _ => preprocessing,
             }
         }
@@ -467,113 +468,4 @@ fn guess_epsilon(origin: Origin, family: Family, padding: Padding, guesses: &mut
             1e-3
         }
     }
-}
-
-/// What the description of a Keras model says of its photos. Weights alone say nothing.
-fn keras_input(
-    says: &Says,
-    spec: &Spec,
-    origin: Preprocessing,
-    guesses: &mut Vec<String>,
-) -> Result<Preprocessing, Error> {
-    let Input { size, rescaling } = says.json(Input::KEY)?.unwrap_or_default();
-    let [h, w] = size.unwrap_or(origin.size);
-    if size.is_none() {
-        guesses.push(format!("size: {h}×{w} pixels (the file does not say; --crop otherwise)"));
-    }
-    let (mut mean, mut std) = (origin.mean, origin.std);
-    match rescaling {
-        // The network's value is x · scale + offset for x of 0 to 255; ours is (x / 255 − mean) / std.
-        Some([scale, offset]) => {
-            let divisor = 1.0 / (255.0 * scale);
-            (mean, std) = ([(-offset * divisor) as f32; 3], [divisor as f32; 3]);
-        }
-        None => guesses.push("values: −1 to 1, as preprocess_input makes them (--mean and --std otherwise)".into()),
-    }
-    let (resize, guess) = origin.resize_of_tensorflow([h, w], spec.classes);
-    guesses.push(guess);
-    let input = Preprocessing { resize, size: [h, w], mean, std, ..origin };
-    let reason = "its description has an input size or a rescaling that is none";
-    input.checked().ok_or_else(|| Error::format(says.path, reason))
-}
-
-/// The non-linearity that the description of a Keras model gives V1 and V2, unless the user knows better. (V3's is put
-/// together of several layers.)
-fn keras_activation(says: &Says, family: Family, spec: &mut Spec) -> Result<(), Error> {
-    let limits: Vec<Option<String>> = says.json(LIMITS)?.unwrap_or_default();
-    if family == Family::V3 || spec.activation.is_some() {
-        return Ok(());
-    }
-    match limits.iter().map(Option::as_deref).collect::<Vec<_>>()[..] {
-        [] | [Some("6")] => {}
-        [None] => spec.activation = Some(Activation::Relu),
-        _ => {
-            let reason = "its ReLUs have other limits than 6, or several; --activation says which is meant";
-            return Err(Error::format(says.path, reason));
-        }
-    }
-    Ok(())
-}
-
-/// Compares the strides and dilations that the description of a Keras model gives with the network's, of which early ones
-/// may be left out.
-fn keras_windows(says: &Says, table: &Table, spec: &mut Spec, given: Option<usize>) -> Result<(), Error> {
-    let windows: BTreeMap<String, [usize; 2]> = says.json(WINDOWS)?.unwrap_or_default();
-    let mut first = None;
-    for total_stride in given.map_or_else(|| vec![32, 16, 8], |given| vec![given]) {
-        let tried = Spec { total_stride, ..spec.clone() };
-        let graph = table.graph(&tried)?;
-        let names = Names::new(Origin::Keras, table, &graph)?;
-        let departs = graph.parameters().into_iter().filter(|p| p.role == Role::Weight).find_map(|parameter| {
-            let (Op::Convolution { window, .. } | Op::Depthwise { window, .. }) = graph[parameter.node].op else {
-                return None;
-            };
-            let (layer, _) = names.get(&parameter.name)?.rsplit_once('/')?;
-            let &[stride, dilation] = windows.get(layer)?;
-            let needs = [window.stride[0], window.dilation[0]];
-            (needs != [stride, dilation]).then(|| {
-                format!(
-                    "its layer {layer} has stride {stride} and dilation {dilation}; {} has {} and {} there",
-                    table.name, needs[0], needs[1]
-                )
-            })
-        });
-        match departs {
-            None => {
-                *spec = tried;
-                return Ok(());
-            }
-            Some(reason) => _ = first.get_or_insert(reason),
-        }
-    }
-    Err(Error::format(says.path, first.expect("at least one total stride was tried")))
-}
-
-/// The hidden layer of Keras's V3.
-const KERAS_HIDDEN: &str = "conv_2/kernel";
-
-/// Refuses a Keras model whose classifier is not its network's, and says what it has. One without any gives features.
-fn check_keras_head(path: &Path, params: &Params, table: &Table, spec: &Spec) -> Result<(), Error> {
-    let graph = table.graph(spec)?;
-    let names = Names::new(Origin::Keras, table, &graph)?;
-    if names.get("classifier.weight").is_some_and(|name| params.tensors.contains_key(name)) {
-        return Ok(());
-    }
-    let own: BTreeSet<_> = graph.parameters().iter().filter_map(|p| names.get(&p.name)).map(str::to_owned).collect();
-    let others = params.tensors.iter().filter(|(name, _)| !own.contains(*name));
-    let dense = others.filter_map(|(name, tensor)| match (name.strip_suffix("/kernel"), tensor.shape()) {
-        (Some(layer), [from, to]) => Some(format!("{layer} ({from} to {to})")),
-        _ => None,
-    });
-    let dense: Vec<_> = dense.take(8).collect();
-    if dense.is_empty() {
-        return Ok(());
-    }
-    let reason = format!(
-        "is a {} by Keras's names, but behind the features it has fully connected layers of its own: {}; one is read, as \
-         the classifier",
-        table.name,
-        dense.join(", ")
-    );
-    Err(Error::format(path, reason))
 }
