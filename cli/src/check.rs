@@ -99,7 +99,7 @@ impl Check {
         let mut kinds: BTreeMap<Kind, Vec<&Fault>> = BTreeMap::new();
         report.faults.iter().for_each(|fault| kinds.entry(fault.kind).or_default().push(fault));
         for (kind, faults) in &kinds {
-            print::line(format!("{}: {}", kind.severity(), kind.remedy()))?;
+            print::line(format!("{} ({kind}): {}", kind.severity(), kind.remedy()))?;
             for fault in faults.iter().take(self.show) {
                 print::line(format!("  {}", self.fault(fault)))?;
             }
@@ -140,7 +140,7 @@ fn head(report: &Report) -> String {
     };
     match short_sides {
         Some([least, median, most]) => {
-            format!("{photos}; shorter sides of {least} to {most} pixels, half below {median}")
+            format!("{photos}; shorter sides of {least} to {most} pixels, median {median}")
         }
         None => photos,
     }

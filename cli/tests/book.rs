@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Folder, PROGRAM, photo};
+use mobilenet::Image;
 use mobilenet::arch::Spec;
 
 fn root() -> PathBuf {
@@ -53,7 +54,8 @@ fn folder() -> Folder {
     folder.photos("photos", 4);
     for class in fs::read_dir(folder.path("photos")).unwrap().map(|entry| entry.unwrap().path()) {
         for photo in fs::read_dir(class).unwrap().map(|entry| entry.unwrap().path()) {
-            fs::rename(&photo, photo.with_extension("jpg")).unwrap();
+            Image::open(&photo).unwrap().save(photo.with_extension("jpg")).unwrap();
+            fs::remove_file(photo).unwrap();
         }
     }
     for name in ["photo.jpg", "new.jpg", "owl.jpg"] {

@@ -100,8 +100,14 @@ fn copies_of_another_size_or_quality_are_found_across_parts() {
     resize(&photo, [60, 80], Filter::Bicubic).save(folder.path("photos/val/cat/small.jpg")).unwrap();
     let photo = Image::open(folder.path("photos/train/dog/3.jpg")).unwrap();
     resize(&photo, [144, 192], Filter::Bilinear).save(folder.path("photos/train/dog/large.webp")).unwrap();
+    let photo = Image::open(folder.path("photos/train/cat/5.jpg")).unwrap();
+    resize(&photo, [60, 80], Filter::Bicubic).save(folder.path("photos/train/dog/other.jpg")).unwrap();
+    scene(900).save(folder.path("photos/train/loose.jpg")).unwrap();
     let (report, code) = check(&folder, "photos");
     assert_eq!(code, 1);
+    let [contradiction] = of_kind(&report, "near_contradiction")[..] else { panic!("{report:#}") };
+    assert_eq!(contradiction["what"], "2 photos are almost the same, as cat and as dog");
+    assert_eq!(of_kind(&report, "loose_photo").len(), 1);
     let names = |fault: &Value| fault["photos"].to_string();
     let [leak] = of_kind(&report, "near_leak")[..] else { panic!("{report:#}") };
     assert!(names(leak).contains("train/cat/3.jpg") && names(leak).contains("val/cat/small.jpg"), "{leak}");

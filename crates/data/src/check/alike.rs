@@ -33,10 +33,15 @@ pub(super) fn faults(photos: &Photos, seen: &[Seen], faults: &mut Vec<Fault>) {
     let by_first: HashMap<usize, &Vec<usize>> = groups.iter().map(|group| (group[0], group)).collect();
     for near in near(&firsts, seen) {
         let all: Vec<usize> = near.iter().flat_map(|first| by_first[first].iter().copied()).collect();
-        let is_known = same_groups_leak(photos, &near, &by_first);
-        let kind = if leaks(photos, &all) && !is_known { Kind::NearLeak } else { Kind::NearDuplicate };
-        let parts = if kind == Kind::NearLeak { ", in training and validation" } else { "" };
-        faults.push(fault(photos, kind, &near, format!("{} photos are almost the same{parts}", near.len())));
+        let classes = classes(photos, &all);
+        let (kind, more) = if leaks(photos, &all) && !same_groups_leak(photos, &near, &by_first) {
+            (Kind::NearLeak, ", in training and validation".to_owned())
+        } else if classes.len() > 1 {
+            (Kind::NearContradiction, format!(", as {}", classes.join(" and as ")))
+        } else {
+            (Kind::NearDuplicate, String::new())
+        };
+        faults.push(fault(photos, kind, &near, format!("{} photos are almost the same{more}", near.len())));
     }
 }
 
@@ -54,14 +59,20 @@ fn of_same(photos: &Photos, group: &[usize]) -> Fault {
     if is_one_class {
         return fault(photos, Kind::Duplicate, group, format!("the same photo {count} times"));
     }
-    let classes = photos.splits.train.classes();
-    let mut names: Vec<&str> = Vec::new();
+    let classes = classes(photos, group).join(" and as ");
+    fault(photos, Kind::Contradiction, group, format!("the same photo {count} times, as {classes}"))
+}
+
+/// The names of the classes that the photos of a group have.
+fn classes<'a>(photos: &'a Photos, group: &[usize]) -> Vec<&'a str> {
+    let names = photos.splits.train.classes();
+    let mut classes: Vec<&str> = Vec::new();
     for &label in group.iter().flat_map(|&number| photos.target(number).labels()) {
-        if !names.contains(&classes[label as usize].as_str()) {
-            names.push(&classes[label as usize]);
+        if !classes.contains(&names[label as usize].as_str()) {
+            classes.push(&names[label as usize]);
         }
     }
-    fault(photos, Kind::Contradiction, group, format!("the same photo {count} times, as {}", names.join(" and as ")))
+    classes
 }
 
 fn fault(photos: &Photos, kind: Kind, group: &[usize], what: String) -> Fault {

@@ -41,6 +41,8 @@ pub enum Kind {
     Contradiction,
     /// Almost the same photo, learned from and checked with.
     NearLeak,
+    /// Almost the same photo in several classes.
+    NearContradiction,
     /// A class with a single photo.
     SinglePhoto,
     /// Classes whose names differ only in letters' case, spaces and the like.
@@ -49,6 +51,8 @@ pub enum Kind {
     OddName,
     /// A photo under a name that is none of a photo.
     HiddenPhoto,
+    /// A photo beside the class folders.
+    LoosePhoto,
     /// A photo whose name says another format than it has.
     WrongEnding,
     /// The same photo several times.
@@ -75,10 +79,12 @@ impl Kind {
                 Severity::Error
             }
             Kind::NearLeak
+            | Kind::NearContradiction
             | Kind::SinglePhoto
             | Kind::AlikeNames
             | Kind::OddName
             | Kind::HiddenPhoto
+            | Kind::LoosePhoto
             | Kind::WrongEnding
             | Kind::Duplicate
             | Kind::Tiny
@@ -97,10 +103,12 @@ impl Kind {
             Kind::Leak => "leak",
             Kind::Contradiction => "contradiction",
             Kind::NearLeak => "near_leak",
+            Kind::NearContradiction => "near_contradiction",
             Kind::SinglePhoto => "single_photo",
             Kind::AlikeNames => "alike_names",
             Kind::OddName => "odd_name",
             Kind::HiddenPhoto => "hidden_photo",
+            Kind::LoosePhoto => "loose_photo",
             Kind::WrongEnding => "wrong_ending",
             Kind::Duplicate => "duplicate",
             Kind::Tiny => "tiny",
@@ -121,10 +129,12 @@ impl Kind {
             Kind::Broken => "copy or download it again, or remove it",
             Kind::Leak => "keep it in one part only: its accuracy is learned by heart",
             Kind::Contradiction => "keep it in the class that it shows",
+            Kind::NearContradiction => "keep them in the class that they show, if it is one thing",
             Kind::NearLeak => "keep photos of one scene in one part",
             Kind::SinglePhoto => "add photos: from one, nothing can be learned and checked",
             Kind::AlikeNames => "move the photos into one of the folders, if they mean the same",
             Kind::OddName => "name the folder for what its photos show: answers will be called so",
+            Kind::LoosePhoto => "move it into the folder of the class that it shows",
             Kind::HiddenPhoto => "rename it to the ending that is named, and it will be learned from",
             Kind::WrongEnding => "rename it: this program looks at the content, others do not",
             Kind::Duplicate => "keep one of them",

@@ -13,6 +13,7 @@ use super::Photos;
 use super::fault::{Fault, Kind};
 use crate::dataset::Dataset;
 use crate::error::Error;
+use crate::folder::PHOTOS;
 
 /// Height and width of the small copies that photos are compared by.
 pub(super) const SMALL: usize = 16;
@@ -127,6 +128,10 @@ fn ignored<'a>(parts: impl Iterator<Item = &'a Dataset>, faults: &mut Vec<Fault>
     for path in parts.flat_map(Dataset::ignored) {
         let name = path.display().to_string();
         match format_of(path) {
+            Some(_) if PHOTOS.iter().any(|ending| has_ending(&name, ending)) => {
+                let what = "a photo beside the class folders, which has no class".into();
+                faults.push(Fault { kind: Kind::LoosePhoto, photos: vec![name], what });
+            }
             Some(format) => {
                 let what = format!("its content is a {format} photo; .{} is the ending", endings(format)[0]);
                 faults.push(Fault { kind: Kind::HiddenPhoto, photos: vec![name], what });
