@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use mobilenet::Program;
 use mobilenet::data::{Dataset, Loader, LoaderOptions, Splits};
+use mobilenet::run::labels::Labels;
 use mobilenet::run::program::Options;
 use mobilenet::train::{Evaluation, evaluate};
 use serde::Serialize;
@@ -69,7 +70,9 @@ impl Eval {
         loaded.expect_classifier(&self.weights)?;
         loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
         let has = loaded.recognised.spec.classes;
-        let (dataset, classes_by) = self.photos(loaded.recognised.labels.as_deref(), has)?;
+        Labels::guess(&loaded.recognised).iter().for_each(|guess| note!("guessed {guess}"));
+        let labels = Labels::of_outputs(&loaded.recognised, None)?;
+        let (dataset, classes_by) = self.photos(labels.as_deref(), has)?;
         let (isa, precision) = (self.run.isa()?, self.precision.into());
         let options = Options { isa, precision, ..Options::default() };
         let program = Program::compile(&loaded.graph, loaded.params, &options)?;

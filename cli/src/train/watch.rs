@@ -81,8 +81,8 @@ impl Watch<'_> {
                 self.write(event);
                 let loss = training_loss.map_or(String::new(), |loss| format!("  training loss {loss:.3}"));
                 let top1 = training_top1.map_or(String::new(), |top1| format!(", top-1 {:.1} %", 100.0 * top1));
-                let figures = validation.map_or(String::new(), |figures| format!("  {figures}"));
-                self.figures = validation.map_or(String::new(), |figures| format!("  validation {figures}"));
+                let figures = validation.map_or(String::new(), |figures| format!("  validation {figures}"));
+                self.figures.clone_from(&figures);
                 let decimals = if epoch.fract() == 0.0 { 0 } else { 2 };
                 let line = format!("epoch {epoch:.decimals$}{loss}{top1}{figures}  {seconds:.0} s in all");
                 if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }

@@ -98,7 +98,7 @@ impl Labels {
     ///
     /// # Errors
     /// As [`Labels::of`].
-    pub(crate) fn of_outputs(network: &Recognised, file: Option<&Path>) -> Result<Option<Vec<String>>, crate::Error> {
+    pub fn of_outputs(network: &Recognised, file: Option<&Path>) -> Result<Option<Vec<String>>, crate::Error> {
         let known = match (file, &network.labels) {
             (Some(_), _) => Some(Labels::of(network, file)?),
             (None, Some(names)) => return Ok(Some(names.clone())),
