@@ -63,6 +63,9 @@ pub struct Classify {
     /// Look at a part of each photo: its left and top edge, width and height, in pixels or in fractions from 0 to 1
     #[arg(long, value_name = "X,Y,W,H", allow_hyphen_values = true, help_heading = "Photos")]
     roi: Option<Region>,
+    /// Answer with classes even where the weights' threshold says that the photo is unknown
+    #[arg(long)]
+    always: bool,
     #[command(flatten)]
     network: NetworkArgs,
 }
@@ -80,7 +83,9 @@ struct Look {
 }
 
 /// Where answers go.
-struct Sink {
+struct Sink<'a> {
+    /// Who may say that it does not know.
+    modest: Option<&'a Classifier>,
     output: Output,
     sheet: Option<Pages>,
     tally: Tally,
@@ -167,14 +172,23 @@ impl Classify {
         Look { region: self.roi, layout: self.draw.is_some().then(Layout::default) }
     }
 
-    fn sink(&self, classifier: &Classifier, sheet: Option<Pages>, photos: Option<usize>) -> Result<Sink, Failure> {
+    fn sink<'a>(
+        &self,
+        classifier: &'a Classifier,
+        sheet: Option<Pages>,
+        photos: Option<usize>,
+    ) -> Result<Sink<'a>, Failure> {
+        let modest = Some(classifier).filter(|c| !self.always && c.recognised().about.threshold.is_some());
         let output = match (self.json, self.csv) {
             (true, _) => Output::Json,
-            (_, true) => Output::Csv(classifier.labels().len().min(self.top as usize)),
+            (_, true) => {
+                let classes = classifier.labels().len().min(self.top as usize);
+                Output::Csv { classes, is_modest: modest.is_some() }
+            }
             _ => Output::Text,
         };
         output.begin()?;
-        Ok(Sink { output, sheet, tally: Tally::new(photos) })
+        Ok(Sink { modest, output, sheet, tally: Tally::new(photos) })
     }
 
     fn open(&self) -> Result<Classifier, Failure> {
@@ -196,16 +210,19 @@ impl Look {
     }
 }
 
-impl Sink {
+impl Sink<'_> {
     /// Prints and draws a photo's answer, or notes why it has none.
     fn take(&mut self, path: &Path, found: Result<Found, String>) -> Result<(), Failure> {
         match found {
             Ok(Found { top, thumbnail }) => {
-                self.tally.beside(|| self.output.answer(path, &top))?;
+                let is_unknown = self.modest.is_some_and(|classifier| classifier.is_unknown(&top));
+                self.tally.beside(|| self.output.answer(path, &top, is_unknown))?;
                 if let (Some(sheet), Some(thumbnail)) = (&mut self.sheet, thumbnail) {
-                    let class = top
-                        .first()
-                        .map_or("no class".into(), |p| format!("{:.1} %  {}", p.probability * 100.0, p.label));
+                    let class = match top.first() {
+                        _ if is_unknown => "unknown".into(),
+                        Some(p) => format!("{:.1} %  {}", p.probability * 100.0, p.label),
+                        None => "no class".into(),
+                    };
                     sheet.add(thumbnail, &[class, inputs::name(path)], None)?;
                 }
                 self.tally.done();

@@ -42,6 +42,9 @@ pub struct Convert {
     /// Under which terms they may be used
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
+    /// Answer that a photo is unknown where its likeliest class is less probable
+    #[arg(long, value_name = "PROBABILITY", value_parser = probability)]
+    threshold: Option<f32>,
     /// Take a file whose own checked pairs do not hold
     #[arg(long)]
     despite_pairs: bool,
@@ -103,6 +106,7 @@ impl Convert {
             labels: self.photo.labels.clone(),
             source: self.source.clone(),
             licence: self.licence.clone(),
+            threshold: self.threshold,
             despite_pairs: self.despite_pairs,
         };
         let converted = convert(input, output, &conversion)?;
@@ -128,4 +132,9 @@ impl Convert {
         };
         print::line(format!("{}: {:.2} MB, {kept}", report.output, bytes as f64 / 1e6))
     }
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    let probability = text.parse().ok().filter(|p| (0.0..=1.0).contains(p));
+    probability.ok_or_else(|| "give a number from 0 to 1".into())
 }

@@ -193,6 +193,33 @@ fn a_reader_that_stops_early_is_no_error() {
 }
 
 #[test]
+fn below_the_threshold_a_photo_is_unknown_unless_always_asked() {
+    let folder = Folder::new();
+    folder.weights("fresh.safetensors", "mobilenet_v3_small", &small());
+    folder.write("photo.bmp", photo(40, 30, 1));
+    let threshold =
+        |value: &str| folder.run(&format!("convert fresh.safetensors w{value}.safetensors --threshold {value}"));
+    assert_eq!([threshold("0.999"), threshold("0.0")].map(|ended| ended.code), [0, 0]);
+    let classify = |flags: &str| folder.run(&format!("classify photo.bmp {flags}"));
+    let unknown = classify("--weights w0.999.safetensors");
+    assert!(unknown.code == 0 && unknown.out.starts_with("photo.bmp\n  unknown; the likeliest are\n"), "{unknown:?}");
+    let [json] = &classify("--weights w0.999.safetensors --json").json()[..] else { panic!("one object") };
+    assert_eq!((&json["unknown"], json["top"].as_array().unwrap().len()), (&true.into(), 4));
+    for flags in ["--weights w0.999.safetensors --always", "--weights w0.0.safetensors", "--weights fresh.safetensors"]
+    {
+        let [json] = &classify(&format!("{flags} --json")).json()[..] else { panic!("one object") };
+        assert!(json.get("unknown").is_none(), "{flags}: {json}");
+    }
+    let csv = classify("--weights w0.999.safetensors --csv --top 1").out;
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].ends_with(",probability_1,unknown,error") && lines[1].ends_with(",true,"), "{csv}");
+    folder.refused(
+        "convert fresh.safetensors x.safetensors --threshold 2",
+        "invalid value '2' for '--threshold <PROBABILITY>': give a number from 0 to 1\n\nFor more information, try '--help'.",
+    );
+}
+
+#[test]
 fn torchvisions_weights_name_a_cat() {
     let Some(data) = data() else { return };
     let (photo, weights) =

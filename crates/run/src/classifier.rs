@@ -154,6 +154,13 @@ impl Classifier {
         Ok(Classifier { program, recognised, preprocessing, labels, answers: None, pool, arenas })
     }
 
+    /// Whether the network does not know what a photo shows: none of its likeliest classes reaches the
+    /// [threshold](mobilenet_net::About::threshold) of its file. Never where that has none.
+    pub fn is_unknown(&self, likeliest: &[Prediction]) -> bool {
+        let below = |threshold: f32| likeliest.iter().all(|answer| answer.probability < threshold);
+        self.recognised.about.threshold.is_some_and(below)
+    }
+
     /// What the file was found to be, and what had to be guessed.
     pub fn recognised(&self) -> &Recognised {
         &self.recognised

@@ -32,6 +32,9 @@ pub struct Conversion {
     pub source: Option<String>,
     /// Under which terms they may be used, in place of the file's word.
     pub licence: Option<String>,
+    /// The probability of the likeliest class below which the answer is that the network does not know, in place of the
+    /// file's.
+    pub threshold: Option<f32>,
     /// Whether a file is taken whose own pairs do not hold.
     pub despite_pairs: bool,
 }
@@ -47,6 +50,7 @@ impl Default for Conversion {
             labels: None,
             source: None,
             licence: None,
+            threshold: None,
             despite_pairs: false,
         }
     }
@@ -103,6 +107,7 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
     let warnings = departs(conversion.names, &what).into_iter().collect();
     what.origin = conversion.names;
     what.about.source = conversion.source.clone().or(what.about.source);
+    what.about.threshold = conversion.threshold.or(what.about.threshold);
     what.about.licence = conversion.licence.clone().or(what.about.licence);
 
     let photos = photos(from)?;
