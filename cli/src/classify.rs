@@ -103,8 +103,7 @@ impl Classify {
         let classifier = self.open()?;
         let Inputs { photos, failed, passed_over } = Inputs::find(&self.paths);
         if let Some(picture) = &self.draw {
-            let mut pages = pages(picture, photos.len());
-            pages.try_for_each(|page| inputs::expect_other(&page, photos.iter().map(PathBuf::as_path)))?;
+            inputs::expect_others(pages(picture, photos.len()), photos.iter().map(PathBuf::as_path))?;
         }
         let mut sink = self.sink(&classifier, sheet, Some(photos.len() + failed.len()))?;
         failed.into_iter().try_for_each(|(path, reason)| sink.take(&path, Err(reason)))?;
@@ -128,7 +127,7 @@ impl Classify {
         let stop = Arc::new(AtomicBool::new(false));
         stop_at_ctrl_c(&stop)?;
         let arrivals = Arrivals::new(&self.paths, &self.watch, stop.clone())?;
-        if let Some(picture) = self.draw.as_deref().filter(|picture| arrivals.watch(picture)) {
+        if let Some(picture) = self.draw.as_deref().filter(|picture| arrivals.hear_of(picture)) {
             let picture = picture.display();
             return Err(Failure::bad(format!("{picture}: lies in a watched folder, and would be a photo there")));
         }

@@ -1,11 +1,12 @@
 //! What photos paths on the command line mean: files, folders, patterns, standard input.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, glob_with};
 use mobilenet::Image;
-use mobilenet::data::folder::{PHOTOS, is_photo};
+use mobilenet::data::folder::{PHOTOS, is_photo_file};
 use mobilenet::run::image::MAX_FILE_BYTES;
 
 use crate::failure::Failure;
@@ -142,11 +143,6 @@ pub fn walk(folder: &Path, file: &mut impl FnMut(&Path)) -> Result<(), String> {
     first
 }
 
-/// Whether a file's name ends as a photo's does.
-pub fn is_photo_file(path: &Path) -> bool {
-    path.extension().and_then(|ending| ending.to_str()).is_some_and(is_photo)
-}
-
 /// Whether a name is one that systems and programs keep to themselves, as for files that they are still writing.
 pub fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
@@ -165,11 +161,27 @@ pub fn read(path: &Path) -> Result<Image, String> {
 
 /// Refuses an output that would replace a file that is read.
 pub fn expect_other<'a>(output: &Path, read: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
-    if output.exists() && read.into_iter().any(|path| is_same(path, output)) {
-        let output = output.display();
-        return Err(Failure::bad(format!("{output}: the output would replace what is read; give another name")));
+    expect_others([output.to_owned()], read)
+}
+
+/// The same of several outputs: what is read is looked at once.
+pub fn expect_others<'a>(
+    outputs: impl IntoIterator<Item = PathBuf>,
+    read: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), Failure> {
+    let there = outputs.into_iter().filter_map(|output| Some((output.canonicalize().ok()?, output)));
+    let there: HashMap<PathBuf, PathBuf> = there.collect();
+    if there.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let mut replaced = read.into_iter().filter_map(|path| there.get(&path.canonicalize().ok()?));
+    match replaced.next() {
+        Some(output) => {
+            let output = output.display();
+            Err(Failure::bad(format!("{output}: the output would replace what is read; give another name")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether two paths lead to one file that exists.

@@ -91,7 +91,7 @@ impl Arrivals {
     }
 
     /// Whether a file would be heard of.
-    pub fn watch(&self, file: &Path) -> bool {
+    pub fn hear_of(&self, file: &Path) -> bool {
         let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
         let Ok(place) = folder.canonicalize() else { return false };
         self.folders.iter().any(|folder| folder.canonicalize().is_ok_and(|folder| place.starts_with(folder)))
@@ -139,12 +139,17 @@ fn apart(folders: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
         let in_it = |(j, other): (usize, &PathBuf)| match places[i].strip_prefix(other) {
             Ok(rest) if rest.as_os_str().is_empty() => j < i,
             // Hidden folders are only watched by their own name.
-            Ok(rest) => !rest.components().any(|part| is_hidden(part.as_ref())),
+            Ok(rest) => !leads_into_hidden(rest),
             Err(_) => false,
         };
         places.iter().enumerate().any(in_it)
     };
     Ok((0..folders.len()).filter(|&i| !lies_in_another(i)).map(|i| folders[i].clone()).collect())
+}
+
+/// Whether a path below a folder is hidden or leads through a hidden folder.
+fn leads_into_hidden(rest: &Path) -> bool {
+    rest.components().any(|part| is_hidden(part.as_ref()))
 }
 
 /// Nothing under the lock can panic half-way.
@@ -162,7 +167,7 @@ fn watcher(folder: &Path, poll: bool, arriving: &Arc<Mutex<Arriving>>) -> Result
         let event = event.map(|mut event| {
             // As a walk through the folder: nothing in hidden ones.
             let rest = |path: &PathBuf| path.strip_prefix(&below).unwrap_or(path).to_owned();
-            event.paths.retain(|path| !rest(path).components().any(|part| is_hidden(part.as_ref())));
+            event.paths.retain(|path| !leads_into_hidden(&rest(path)));
             event.paths.iter_mut().for_each(|path| *path = named.join(rest(path)));
             event
         });

@@ -7,11 +7,11 @@ mod photo;
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::thread;
+
+use mobilenet_run::ordered::in_order;
 
 use crate::dataset::{Dataset, Splits, Target};
 use crate::error::Error;
-use crate::queue::Queue;
 
 pub use fault::{Fault, Kind, Severity};
 use photo::Seen;
@@ -42,15 +42,6 @@ pub struct Class {
     pub validation: usize,
 }
 
-/// A photo of either part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    /// Whether it is to check with.
-    is_validation: bool,
-    /// Its number there.
-    index: usize,
-}
-
 /// The data, both parts as one list.
 struct Photos<'a> {
     splits: &'a Splits,
@@ -61,37 +52,32 @@ impl Photos<'_> {
         self.splits.train.len() + self.splits.validation.as_ref().map_or(0, Dataset::len)
     }
 
-    fn place(&self, number: usize) -> Place {
-        match number.checked_sub(self.splits.train.len()) {
-            None => Place { is_validation: false, index: number },
-            Some(index) => Place { is_validation: true, index },
-        }
-    }
-
-    fn part(&self, place: Place) -> &Dataset {
-        match &self.splits.validation {
-            Some(validation) if place.is_validation => validation,
-            _ => &self.splits.train,
+    /// A photo's part, and its number there.
+    fn at(&self, number: usize) -> (&Dataset, usize) {
+        let Splits { train, validation } = self.splits;
+        match (number.checked_sub(train.len()), validation) {
+            (Some(index), Some(validation)) => (validation, index),
+            _ => (train, number),
         }
     }
 
     fn is_validation(&self, number: usize) -> bool {
-        self.place(number).is_validation
+        number >= self.splits.train.len()
     }
 
     fn name(&self, number: usize) -> String {
-        let place = self.place(number);
-        self.part(place).name(place.index)
+        let (part, index) = self.at(number);
+        part.name(index)
     }
 
     fn target(&self, number: usize) -> &Target {
-        let place = self.place(number);
-        &self.part(place).items()[place.index].target
+        let (part, index) = self.at(number);
+        &part.items()[index].target
     }
 
     fn see(&self, number: usize) -> Seen {
-        let place = self.place(number);
-        Seen::of(self.part(place), place.index)
+        let (part, index) = self.at(number);
+        Seen::of(part, index)
     }
 }
 
@@ -110,44 +96,31 @@ pub fn check(
     let photos = Photos { splits: &splits };
     let Some(seen) = look(&photos, threads, watch) else { return Ok(None) };
 
-    let mut faults = Vec::new();
-    photo::faults(&photos, &seen, &mut faults);
-    alike::faults(&photos, &seen, &mut faults);
-    let classes = classes::count(&splits);
-    classes::faults(&splits, &classes, &mut faults);
-    faults.sort_by_key(|fault| fault.kind);
     let mut sides: Vec<usize> = seen.iter().filter_map(|seen| Some(seen.ok()?.short_side())).collect();
     sides.sort_unstable();
     let short_sides = match sides[..] {
         [] => None,
         [first, ..] => Some([first, sides[sides.len() / 2], sides[sides.len() - 1]]),
     };
+
+    let mut faults = Vec::new();
+    photo::faults(&photos, &seen, short_sides.map_or(0, |[_, median, _]| median), &mut faults);
+    alike::faults(&photos, &seen, &mut faults);
+    let classes = classes::count(&splits);
+    classes::faults(&splits, &classes, &mut faults);
+    faults.sort_by_key(|fault| fault.kind);
     let validation = splits.validation.as_ref().map(Dataset::len);
     Ok(Some(Report { train: splits.train.len(), validation, classes, short_sides, faults }))
 }
 
 /// Every photo, in order; `None` where `watch` ended it.
 fn look(photos: &Photos, threads: usize, watch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>) -> Option<Vec<Seen>> {
-    /// Photos ahead of the taker, a worker.
-    const AHEAD: usize = 8;
     let total = photos.len();
-    let queue = Queue::new(0, total, AHEAD * threads.max(1));
     let mut all = Vec::with_capacity(total);
-    thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                while let Some(number) = queue.claim() {
-                    queue.put(number, photos.see(number));
-                }
-            });
-        }
-        while let Ok(Some(seen)) = queue.take() {
-            all.push(seen);
-            if watch(all.len(), total).is_break() {
-                break;
-            }
-        }
-        queue.stop();
-    });
+    let take = |_, seen| {
+        all.push(seen);
+        watch(all.len(), total)
+    };
+    in_order(vec![(); threads.max(1)], 0..total, |(), &number| photos.see(number), take);
     (all.len() == total).then_some(all)
 }

@@ -102,7 +102,7 @@ impl Dataset {
     }
 
     /// As [`open`](Self::open) or [`open_as`](Self::open_as), whatever training may lack.
-    pub(crate) fn open_with(path: &Path, classes: Option<&[String]>) -> Result<Dataset, Error> {
+    fn open_with(path: &Path, classes: Option<&[String]>) -> Result<Dataset, Error> {
         let kind = std::fs::metadata(path).map_err(Error::io(path))?;
         if kind.is_dir() { folder::open(path, classes) } else { table::open_beside(path, classes) }
     }
@@ -110,14 +110,10 @@ impl Dataset {
     /// Checks what training needs.
     fn for_training(self) -> Result<Dataset, Error> {
         let path = || self.path.clone();
-        let mut photos = vec![0u64; self.classes.len()];
-        for item in &self.items {
-            item.target.labels().iter().for_each(|&label| photos[label as usize] += 1);
-        }
         if self.has_labels() {
             return if self.classes.is_empty() { Err(Error::NoLabels { path: path() }) } else { Ok(self) };
         }
-        if let Some(empty) = photos.iter().position(|&count| count == 0) {
+        if let Some(empty) = self.photos_by_class().iter().position(|&count| count == 0) {
             return Err(Error::EmptyClass { path: path(), class: self.classes[empty].clone() });
         }
         match self.classes.as_slice() {
@@ -140,6 +136,15 @@ impl Dataset {
     /// All photos.
     pub fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// How many photos each class has.
+    pub fn photos_by_class(&self) -> Vec<usize> {
+        let mut photos = vec![0; self.classes.len()];
+        for item in &self.items {
+            item.target.labels().iter().for_each(|&label| photos[label as usize] += 1);
+        }
+        photos
     }
 
     /// Whether photos may have any number of labels.
@@ -234,19 +239,21 @@ impl Splits {
     /// # Errors
     /// As [`Dataset::open`] and [`Dataset::open_as`]; two folders of training or of validation photos.
     pub fn open(path: impl AsRef<Path>) -> Result<Splits, Error> {
-        let path = path.as_ref();
-        let Some(train) = training(path)? else {
-            return Ok(Splits { train: Dataset::open(path)?, validation: None });
-        };
-        let train = Dataset::open(train)?;
-        let validation = validation(path)?.map(|path| Dataset::open_as(path, &train.classes)).transpose()?;
-        Ok(Splits { train, validation })
+        Splits::open_with(path.as_ref(), None, |path| Dataset::open(path))
     }
 
     /// As [`open`](Self::open), whatever training may lack, with the validation photos of another place where given.
     pub(crate) fn open_as_found(path: &Path, elsewhere: Option<&Path>) -> Result<Splits, Error> {
+        Splits::open_with(path, elsewhere, |path| Dataset::open_with(path, None))
+    }
+
+    fn open_with(
+        path: &Path,
+        elsewhere: Option<&Path>,
+        open: impl Fn(&Path) -> Result<Dataset, Error>,
+    ) -> Result<Splits, Error> {
         let folder = training(path)?;
-        let train = Dataset::open_with(folder.as_deref().unwrap_or(path), None)?;
+        let train = open(folder.as_deref().unwrap_or(path))?;
         let beside = if folder.is_some() { validation(path)? } else { None };
         let validation = match elsewhere {
             Some(elsewhere) => Some(Splits::open_validation_as(elsewhere, &train.classes)?),

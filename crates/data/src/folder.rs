@@ -97,7 +97,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-fn is_photo_file(path: &Path) -> bool {
+/// Whether a file's name ends as a photo's does.
+pub fn is_photo_file(path: &Path) -> bool {
     path.extension().and_then(|ending| ending.to_str()).is_some_and(is_photo)
 }
 

@@ -17,7 +17,7 @@ pub mod image;
 pub mod labels;
 pub mod measure;
 pub mod memory;
-mod ordered;
+pub mod ordered;
 pub mod picture;
 pub mod plan;
 pub mod preprocess;

@@ -15,7 +15,7 @@ const AHEAD: usize = 4;
 ///
 /// # Panics
 /// Where `work` or `jobs` panic.
-pub(crate) fn in_order<W: Send, J: Send, R: Send>(
+pub fn in_order<W: Send, J: Send, R: Send>(
     workers: Vec<W>,
     jobs: impl Iterator<Item = J> + Send,
     work: impl Fn(&mut W, &J) -> R + Sync,

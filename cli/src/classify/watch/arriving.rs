@@ -5,10 +5,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use mobilenet::data::folder::is_photo_file;
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind};
 
-use crate::inputs::{is_hidden, is_photo_file};
+use crate::inputs::is_hidden;
 
 /// A file whose writer does not say that it is done counts as written when it has not changed for this long.
 const QUIET: Duration = Duration::from_secs(2);

@@ -87,11 +87,12 @@ fn leaks(photos: &Photos, group: &[usize]) -> bool {
 /// Groups of two and more among these photos that are almost the same.
 fn near(numbers: &[usize], seen: &[Seen]) -> Vec<Vec<usize>> {
     let facts = |number: usize| seen[number].ok().expect("only photos that were read are compared");
+    let fingerprints: Vec<u64> = numbers.iter().map(|&number| fingerprint(&facts(number).small)).collect();
     let mut groups = Groups::new(numbers.len());
     for quarter in 0..4 {
         let mut alike: HashMap<u16, Vec<usize>> = HashMap::new();
         for (i, &number) in numbers.iter().enumerate() {
-            let part = (fingerprint(&facts(number).small) >> (16 * quarter)) as u16;
+            let part = (fingerprints[i] >> (16 * quarter)) as u16;
             let others = alike.entry(part).or_default();
             for &other in others.iter().rev().take(MOST) {
                 if !groups.are_one(i, other) && is_near(facts(number), facts(numbers[other])) {
@@ -109,9 +110,8 @@ fn near(numbers: &[usize], seen: &[Seen]) -> Vec<Vec<usize>> {
 fn fingerprint(small: &[u8]) -> u64 {
     const PLACE: usize = SMALL / 8;
     let light = |row: usize, column: usize| -> i32 {
-        let pixel = |y: usize, x: usize| (y * SMALL + x.min(SMALL - 1)) * 3;
         let levels = (0..PLACE * PLACE).flat_map(|i| {
-            let at = pixel(row * PLACE + i / PLACE, column * PLACE + i % PLACE);
+            let at = ((row * PLACE + i / PLACE) * SMALL + column * PLACE + i % PLACE) * 3;
             small[at..at + 3].iter().map(|&level| i32::from(level))
         });
         levels.sum::<i32>() / (3 * PLACE * PLACE) as i32

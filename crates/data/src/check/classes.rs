@@ -35,15 +35,8 @@ const ODD: [&str; 20] = [
 
 /// The classes with their photos.
 pub(super) fn count(splits: &Splits) -> Vec<Class> {
-    let counts = |dataset: &Dataset| {
-        let mut counts = vec![0; splits.train.classes().len()];
-        for item in dataset.items() {
-            item.target.labels().iter().for_each(|&label| counts[label as usize] += 1);
-        }
-        counts
-    };
-    let train = counts(&splits.train);
-    let validation = splits.validation.as_ref().map(counts);
+    let train = splits.train.photos_by_class();
+    let validation = splits.validation.as_ref().map(Dataset::photos_by_class);
     let class = |(i, name): (usize, &String)| Class {
         name: name.clone(),
         train: train[i],

@@ -1,7 +1,5 @@
 //! What is seen of a single photo.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use mobilenet_net::hash::Hash;
@@ -13,7 +11,7 @@ use super::Photos;
 use super::fault::{Fault, Kind};
 use crate::dataset::Dataset;
 use crate::error::Error;
-use crate::folder::PHOTOS;
+use crate::folder::is_photo_file;
 
 /// Height and width of the small copies that photos are compared by.
 pub(super) const SMALL: usize = 16;
@@ -22,9 +20,6 @@ pub(super) const SMALL: usize = 16;
 const FEWEST_PIXELS: usize = 16;
 /// How many times shorter than the median of the others a photo's shorter side may be.
 const SHORTEST: usize = 4;
-
-/// Bytes that tell a file's format.
-const HEAD: u64 = 512;
 
 /// A photo, as far as it can be read.
 pub(super) enum Seen {
@@ -79,10 +74,8 @@ impl Seen {
 }
 
 /// What is wrong with single photos, and with files that are taken for none.
-pub(super) fn faults(photos: &Photos, seen: &[Seen], faults: &mut Vec<Fault>) {
-    let mut sides: Vec<usize> = seen.iter().filter_map(|seen| Some(seen.ok()?.short_side())).collect();
-    sides.sort_unstable();
-    let median = sides.get(sides.len() / 2).copied().unwrap_or(0);
+/// `median` is that of the shorter sides.
+pub(super) fn faults(photos: &Photos, seen: &[Seen], median: usize, faults: &mut Vec<Fault>) {
     let mut sideways = Vec::new();
     for (number, seen) in seen.iter().enumerate() {
         let name = photos.name(number);
@@ -127,28 +120,22 @@ fn ignored<'a>(parts: impl Iterator<Item = &'a Dataset>, faults: &mut Vec<Fault>
     let mut others = Vec::new();
     for path in parts.flat_map(Dataset::ignored) {
         let name = path.display().to_string();
-        match format_of(path) {
-            Some(_) if PHOTOS.iter().any(|ending| has_ending(&name, ending)) => {
+        match Format::of_file(path) {
+            Ok(_) if is_photo_file(path) => {
                 let what = "a photo beside the class folders, which has no class".into();
                 faults.push(Fault { kind: Kind::LoosePhoto, photos: vec![name], what });
             }
-            Some(format) => {
+            Ok(format) => {
                 let what = format!("its content is a {format} photo; .{} is the ending", endings(format)[0]);
                 faults.push(Fault { kind: Kind::HiddenPhoto, photos: vec![name], what });
             }
-            None => others.push(name),
+            Err(_) => others.push(name),
         }
     }
     if !others.is_empty() {
         let what = format!("{} files are no photos, and are passed over", others.len());
         faults.push(Fault { kind: Kind::Ignored, photos: others, what });
     }
-}
-
-fn format_of(path: &Path) -> Option<Format> {
-    let mut head = Vec::new();
-    File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
-    Format::of(&head, "").ok()
 }
 
 /// Endings of a format's files, the usual one first.

@@ -2,6 +2,9 @@
 
 use super::Error;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 /// A format that photos are read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +22,18 @@ pub enum Format {
 }
 
 impl Format {
+    /// The format of a file, of which only the beginning is read.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of); [`Error::Io`].
+    pub fn of_file(path: &Path) -> Result<Format, Error> {
+        let name = path.display().to_string();
+        let io = |source| Error::Io { name: name.clone(), source };
+        let mut head = Vec::new();
+        File::open(path).map_err(io)?.take(HEAD as u64).read_to_end(&mut head).map_err(io)?;
+        Format::of(&head, &name)
+    }
+
     /// The format of a file's bytes, which errors call `name`.
     ///
     /// The first 512 bytes tell as much as all.
