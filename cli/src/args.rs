@@ -232,6 +232,12 @@ impl FromStr for Resolution {
 /// Largest batch; larger ones gain nothing and need memory that few machines have.
 pub const MAX_BATCH: u64 = 4096;
 
+/// A part of a whole, for clap.
+pub fn fraction<T: FromStr + PartialOrd + From<i8>>(text: &str) -> Result<T, String> {
+    let fraction = text.parse().ok().filter(|part| (T::from(0)..=T::from(1)).contains(part));
+    fraction.ok_or_else(|| "give a number from 0 to 1".into())
+}
+
 /// How long to measure, in seconds, for clap.
 pub fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse::<f64>().ok().filter(|s| (0.0..=3600.0).contains(s));
@@ -249,8 +255,13 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// The threads asked for, or as many as this process may use.
+    pub fn threads(&self) -> usize {
+        self.threads.map_or_else(cpu::default_threads, |n| n as usize)
+    }
+
+    /// A pool of [`threads`](Self::threads).
     pub fn pool(&self) -> Arc<Pool> {
-        Arc::new(Pool::new(self.threads.map_or_else(cpu::default_threads, |n| n as usize)))
+        Arc::new(Pool::new(self.threads()))
     }
 
     /// The best instruction set, or the lower one that `MOBILENET_ISA` asks for.

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use mobilenet::data::check::{Class, Fault, Kind, Report, Severity, check};
-use mobilenet::kernels::cpu;
 use serde::Serialize;
 
+use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::print;
 use crate::text::{Grid, Side, thousands};
@@ -35,12 +35,11 @@ pub struct Check {
     /// Photos that are named for each kind of fault; JSON names all
     #[arg(long, value_name = "N", default_value_t = 5)]
     show: usize,
-    /// Threads [default: what quota, affinity and cores allow]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
-    threads: Option<u64>,
     /// Print one JSON object: train, validation, classes, short_sides, faults
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    running: RunArgs,
 }
 
 #[derive(Serialize)]
@@ -71,11 +70,10 @@ struct JsonFault<'a> {
 
 impl Check {
     pub fn run(self) -> Result<(), Failure> {
-        let threads = self.threads.map_or_else(cpu::default_threads, |n| n as usize);
         let bar = ProgressBar::no_length();
         let template = ProgressStyle::with_template("{bar:30} {pos} of {len} photos, {eta} left");
         bar.set_style(template.expect("a valid template"));
-        let report = check(&self.data, self.validation.as_deref(), threads, &mut |done, total| {
+        let report = check(&self.data, self.validation.as_deref(), self.running.threads(), &mut |done, total| {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
             ControlFlow::Continue(())

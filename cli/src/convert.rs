@@ -7,7 +7,7 @@ use mobilenet::net::{DType, Origin, file};
 use mobilenet::run::convert::{Conversion, convert};
 use serde::Serialize;
 
-use crate::args::{KnownArgs, PhotoArgs, PrecisionArg, weights_file};
+use crate::args::{KnownArgs, PhotoArgs, PrecisionArg, fraction, weights_file};
 use crate::failure::Failure;
 use crate::{inputs, print};
 
@@ -43,7 +43,7 @@ pub struct Convert {
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
     /// Answer that a photo is unknown where its likeliest class is less probable
-    #[arg(long, value_name = "PROBABILITY", value_parser = probability)]
+    #[arg(long, value_name = "PROBABILITY", value_parser = fraction::<f32>)]
     threshold: Option<f32>,
     /// Take a file whose own checked pairs do not hold
     #[arg(long)]
@@ -132,9 +132,4 @@ impl Convert {
         };
         print::line(format!("{}: {:.2} MB, {kept}", report.output, bytes as f64 / 1e6))
     }
-}
-
-fn probability(text: &str) -> Result<f32, String> {
-    let probability = text.parse().ok().filter(|p| (0.0..=1.0).contains(p));
-    probability.ok_or_else(|| "give a number from 0 to 1".into())
 }

@@ -1,12 +1,10 @@
 //! `mobilenet embed`: photos as vectors.
 
-use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use mobilenet::Image;
 use mobilenet::run::{Embedder, Embeddings, Features};
 use serde::Serialize;
 
@@ -69,20 +67,6 @@ impl FeatureArgs {
         embedder.recognised().guesses.iter().for_each(|guess| note!("guessed {guess}"));
         Ok(embedder)
     }
-}
-
-/// One photo as embeddings.
-pub fn embed_one(embedder: &Embedder, name: String, photo: &Image) -> Result<Embeddings, Failure> {
-    let mut one = embedder.embeddings();
-    embedder.each(
-        std::iter::once(photo),
-        |photo| Ok::<_, Infallible>((*photo).clone()),
-        |_, Ok(vector)| {
-            one.push(name.clone(), &vector);
-            ControlFlow::Continue(())
-        },
-    )?;
-    Ok(one)
 }
 
 /// The embeddings of all photos that can be read; how many cannot, each reported.

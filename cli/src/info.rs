@@ -57,7 +57,7 @@ impl Info {
         // Flags ask about another network, and are no word about this file; only its name, padding and epsilon are.
         let SpecArgs { padding, bn_epsilon, .. } = self.known.spec;
         let known = Overrides { table: self.known.table()?, padding, bn_epsilon, ..Overrides::default() };
-        let Loaded { recognised, params, .. } = mobilenet::net::load(&self.file, &known)?;
+        let Loaded { mut recognised, params, .. } = mobilenet::net::load(&self.file, &known)?;
         let mut types: BTreeMap<String, u64> = BTreeMap::new();
         for tensor in params.tensors.values() {
             *types.entry(format!("{:?}", tensor.dtype()).to_lowercase()).or_default() += tensor.data().len() as u64;
@@ -67,7 +67,6 @@ impl Info {
             Some(golden) => golden.pairs.len(),
             None => golden::reference(&self.file)?.map_or(0, |(input, _)| input.shape().first().copied().unwrap_or(0)),
         };
-        let mut recognised = recognised;
         recognised.guesses.extend(Labels::guess(&recognised));
         let bytes = std::fs::metadata(&self.file)?.len();
         let costs = self.costs(&recognised)?;

@@ -9,7 +9,7 @@ use mobilenet::run::image::check_writable;
 use mobilenet::run::{ContactSheet, Embeddings};
 use serde::Serialize;
 
-use crate::embed::{FeatureArgs, embed, embed_one};
+use crate::embed::{FeatureArgs, embed};
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -55,7 +55,8 @@ impl Similar {
         }
         let embedder = self.features.open()?;
         let photo = inputs::read(&self.query).map_err(Failure::bad)?;
-        let query = embed_one(&embedder, self.query.display().to_string(), &photo)?;
+        let mut query = embedder.embeddings();
+        query.push(self.query.display().to_string(), &embedder.embed(&photo)?);
         let (all, failed) = if self.among.is_dir() {
             let photos = Inputs::find(std::slice::from_ref(&self.among)).all()?;
             if let Some(picture) = &self.draw {

@@ -8,7 +8,7 @@ use mobilenet::run::compare::{Compared, Comparison, Pairing};
 use mobilenet::run::golden::{self, TOLERANCE, Verdict};
 use serde::Serialize;
 
-use crate::args::{KnownArgs, PhotoArgs, weights_file};
+use crate::args::{KnownArgs, PhotoArgs, fraction, weights_file};
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -35,7 +35,7 @@ pub struct Verify {
     #[arg(long)]
     json: bool,
     /// Of two files: results are the same up to this part of a layer's largest value
-    #[arg(long, value_name = "PART", default_value = "0.001", value_parser = tolerance, allow_hyphen_values = true)]
+    #[arg(long, value_name = "PART", default_value = "0.001", value_parser = fraction::<f64>, allow_hyphen_values = true)]
     tolerance: f64,
     #[command(flatten)]
     photo: PhotoArgs,
@@ -153,11 +153,6 @@ impl Verify {
 
 fn apart(error: f64) -> String {
     if error.is_finite() { format!("{error:.1e}") } else { "other shapes".into() }
-}
-
-fn tolerance(text: &str) -> Result<f64, String> {
-    let part = text.parse().ok().filter(|part: &f64| (0.0..=1.0).contains(part));
-    part.ok_or_else(|| "give a number from 0 to 1".into())
 }
 
 #[derive(Serialize)]

@@ -1,5 +1,5 @@
-//! A number that hardly any change leaves as it was: the multiply-rotate hash of Firefox and rustc. The same on every machine and
-//! with every compiler, so that files can hold it. Against accidents only.
+//! A number that hardly any change leaves as it was: the multiply-rotate hash of Firefox and rustc. The same on every
+//! machine and with every compiler, so that files can hold it. Against accidents only.
 
 use std::collections::BTreeMap;
 

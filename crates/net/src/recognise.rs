@@ -26,7 +26,7 @@ use crate::tensor::Params;
 pub const CHECKPOINT: &str = "mobilenet_checkpoint";
 
 /// What a user knows better than the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// The network.
     pub table: Option<Table>,

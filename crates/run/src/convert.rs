@@ -83,22 +83,24 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
         let text = format!("weights are not written under {}'s names", conversion.names);
         return Err(mobilenet_net::Error::Config(text).into());
     }
-    if !conversion.despite_pairs
-        && let Some(Golden { .. }) = Golden::read(from)?
-        && let Some(Verdict { faults, .. }) = golden::check(from, &ClassifierOptions::default())?
-        && !faults.is_empty()
-    {
-        return Err(Error::Pairs { path: from.to_owned(), faults: faults.join("; ") });
+    let pairs = Golden::read(from)?;
+    if let Some(pairs) = pairs.as_ref().filter(|_| !conversion.despite_pairs) {
+        let Verdict { faults, .. } = golden::check_photos(from, pairs, &ClassifierOptions::default())?;
+        if !faults.is_empty() {
+            return Err(Error::Pairs { path: from.to_owned(), faults: faults.join("; ") });
+        }
     }
     let Loaded { recognised, graph, params } = mobilenet_net::load(from, &conversion.network)?;
     let preprocessing =
         conversion.preprocessing.over(recognised.preprocessing).checked().ok_or(Error::Preprocessing)?;
-    let mut what = Recognised { preprocessing, ..recognised };
-    let changes = match mobilenet_net::load(from, &Overrides::default()) {
-        Ok(own) => differences::between(&own.recognised, &what).iter().map(ToString::to_string).collect(),
-        // It cannot be opened without what the user knows.
-        Err(_) => Vec::new(),
+    // It may be that the file cannot be opened without what the user knows.
+    let own = match conversion.network == Overrides::default() {
+        true => Some(recognised.clone()),
+        false => mobilenet_net::load(from, &Overrides::default()).ok().map(|own| own.recognised),
     };
+    let mut what = Recognised { preprocessing, ..recognised };
+    let changes = own.map_or_else(Vec::new, |own| differences::between(&own, &what));
+    let changes = changes.iter().map(ToString::to_string).collect();
     let mut guesses = std::mem::take(&mut what.guesses);
     guesses.extend(Labels::guess(&what).filter(|_| conversion.labels.is_none()));
     if what.spec.classes > 0 {
@@ -110,7 +112,7 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
     what.about.threshold = conversion.threshold.or(what.about.threshold);
     what.about.licence = conversion.licence.clone().or(what.about.licence);
 
-    let photos = photos(from)?;
+    let photos = photos(pairs)?;
     let isa = Isa::from_env()?;
     let stored = stored(&graph, params.clone(), conversion.dtype)?;
     let before = golden::make(&graph, params, &what, &photos, isa)?;
@@ -142,9 +144,9 @@ fn departs(names: Origin, what: &Recognised) -> Option<String> {
     (!is_same).then_some(text)
 }
 
-/// The photos of the file's own pairs, or patterns.
-fn photos(from: &Path) -> Result<Vec<Image>, Error> {
-    let Some(Golden { pairs, .. }) = Golden::read(from)? else { return Ok(golden::patterns()) };
+/// The photos of a file's own pairs, or patterns.
+fn photos(pairs: Option<Golden>) -> Result<Vec<Image>, Error> {
+    let Some(Golden { pairs, .. }) = pairs else { return Ok(golden::patterns()) };
     let photo = |pair: mobilenet_net::golden::Pair| Image::from_rgb(pair.size[1], pair.size[0], pair.rgb);
     Ok(pairs.into_iter().map(photo).collect::<Result<_, _>>()?)
 }

@@ -119,13 +119,23 @@ impl Embedder {
     ) -> Result<(), Error> {
         let threads = self.threads.min(photos.size_hint().1.unwrap_or(usize::MAX));
         let arenas = (0..threads).map(|_| self.arena()).collect::<Result<Vec<_>, Error>>()?;
-        let embed = |arena: &mut Arena, photo: &P| {
-            preprocess(&read(photo)?, &self.preprocessing, arena.input_mut());
-            self.program.run(arena);
-            Ok(arena.output(self.features.name()).unwrap_or_default().to_vec())
-        };
+        let embed = |arena: &mut Arena, photo: &P| Ok(self.embed_in(arena, &read(photo)?));
         in_order(arenas, photos, embed, take);
         Ok(())
+    }
+
+    /// A photo's embedding.
+    ///
+    /// # Errors
+    /// [`Error`] where the system has no memory for an arena.
+    pub fn embed(&self, photo: &Image) -> Result<Vec<f32>, Error> {
+        Ok(self.embed_in(&mut self.arena()?, photo))
+    }
+
+    fn embed_in(&self, arena: &mut Arena, photo: &Image) -> Vec<f32> {
+        preprocess(photo, &self.preprocessing, arena.input_mut());
+        self.program.run(arena);
+        arena.output(self.features.name()).unwrap_or_default().to_vec()
     }
 
     fn arena(&self) -> Result<Arena, Error> {

@@ -121,11 +121,12 @@ pub fn check(path: &Path, options: &ClassifierOptions) -> Result<Option<Verdict>
     check_tensors(path, &options.network)
 }
 
-fn check_photos(path: &Path, golden: &Golden, options: &ClassifierOptions) -> Result<Verdict, Error> {
+pub(crate) fn check_photos(path: &Path, golden: &Golden, options: &ClassifierOptions) -> Result<Verdict, Error> {
     let classifier = Classifier::open_with(path, options)?;
     let error = error_of(&classifier, &golden.pairs)?;
     // What does not show in the logits may still move the classes, or show on other photos.
-    let mut faults = differences(&classifier, &golden.settings);
+    let found = Recognised { preprocessing: *classifier.preprocessing(), ..classifier.recognised().clone() };
+    let mut faults = differences(&found, &golden.settings);
     if error > TOLERANCE {
         let right = &golden.settings;
         let preprocessing = PreprocessingOverrides::all(&right.preprocessing);
@@ -141,8 +142,7 @@ fn check_photos(path: &Path, golden: &Golden, options: &ClassifierOptions) -> Re
             faults.insert(0, "the weights are not those that its pairs were computed with".into());
         }
     }
-    let described = Recognised { preprocessing: *classifier.preprocessing(), ..classifier.recognised().clone() };
-    let names = Labels::of_outputs(&described, options.labels.as_deref())?;
+    let names = Labels::of_outputs(&found, options.labels.as_deref())?;
     faults.extend(shifted(names.as_deref(), golden));
     Ok(Verdict { pairs: golden.pairs.len(), error, faults })
 }
@@ -174,8 +174,7 @@ pub fn relative_error(found: &[f32], right: &[f32]) -> f64 {
 }
 
 /// What the file says otherwise than its pairs' settings, a line each.
-fn differences(classifier: &Classifier, right: &Settings) -> Vec<String> {
-    let found = Recognised { preprocessing: *classifier.preprocessing(), ..classifier.recognised().clone() };
+fn differences(found: &Recognised, right: &Settings) -> Vec<String> {
     let mut was = Recognised { preprocessing: right.preprocessing, ..found.clone() };
     (was.spec.padding, was.spec.bn_epsilon) = (right.padding, right.bn_epsilon);
     if let Some(form) = &right.form {
@@ -183,7 +182,7 @@ fn differences(classifier: &Classifier, right: &Settings) -> Vec<String> {
         was.spec = Spec { output_stride, total_stride, activation: activation(form), ..was.spec };
         was.outputs = outputs;
     }
-    differences::between(&found, &was).iter().map(fault).collect()
+    differences::between(found, &was).iter().map(fault).collect()
 }
 
 /// The non-linearity that replaced the table's.

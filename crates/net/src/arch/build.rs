@@ -1,7 +1,7 @@
 //! A table becomes a graph.
 
 use super::spec::{Spec, WidthRule, make_divisible, scale};
-use super::table::{Expansion, Family, Operator, Part, Row, Shortcut, Table};
+use super::table::{Expansion, Operator, Part, Row, Shortcut, Table};
 use crate::count::product;
 use crate::error::Error;
 use crate::graph::{Activation, Graph, NodeId, Op, Padding, Window};
@@ -199,10 +199,8 @@ impl Builder<'_> {
 
     fn depthwise(&mut self, name: &str, row: &Row) {
         let mut window = self.window(row);
-        let spec = self.spec;
-        let is_keras_v1 = (self.table.family, spec.width_rule) == (Family::V1, WidthRule::Keras);
-        if is_keras_v1 && spec.padding == Padding::Same && window.stride != [1, 1] {
-            // keras@3.15.1 applications/mobilenet.py, `_depthwise_conv_block`: ZeroPadding2D(((0, 1), (0, 1))), then VALID.
+        let pads_end = self.spec.width_rule.pads_end(self.table.family);
+        if pads_end && window.padding == Padding::Same && window.stride != [1, 1] {
             window.padding = Padding::End;
         }
         let op = Op::Depthwise { window, bias: false };

@@ -49,6 +49,12 @@ impl WidthRule {
         }
     }
 
+    /// Whether depthwise convolutions of stride 2 pad at the end alone where the rest pads as TensorFlow's SAME (keras@3.15.1
+    /// applications/mobilenet.py, `_depthwise_conv_block`: ZeroPadding2D(((0, 1), (0, 1))), then VALID).
+    pub(crate) fn pads_end(self, family: Family) -> bool {
+        (self, family) == (WidthRule::Keras, Family::V1)
+    }
+
     /// A block's output channels.
     pub(super) fn scale(self, family: Family, channels: usize, width: f64) -> usize {
         match (self, family) {

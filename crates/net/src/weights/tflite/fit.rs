@@ -51,8 +51,7 @@ pub(super) fn fit<'a>(model: &Model, steps: &'a Steps) -> Result<Fit<'a>, String
         let nominal = table.blocks().last().map(|block| block.out);
         for width in recognise::widths(None, None, nominal.zip(last)) {
             for width_rule in WidthRule::ALL {
-                let pads_end = (table.family, width_rule) == (arch::Family::V1, WidthRule::Keras);
-                if steps.pads_end.is_some_and(|file| file != pads_end) {
+                if steps.pads_end.is_some_and(|file| file != width_rule.pads_end(table.family)) {
                     continue;
                 }
                 // Departs at the stem already, and is not built: there are hundreds of such.
