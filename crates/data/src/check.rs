@@ -1,9 +1,9 @@
 //! The doctor: what is wrong with photos and their folders, found before training, each with a remedy.
 
-mod alike;
+pub(crate) mod alike;
 mod classes;
 mod fault;
-mod photo;
+pub(crate) mod photo;
 
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -3,7 +3,8 @@
 use crate::archive::Archive;
 use crate::{Error, folder, table};
 use mobilenet_run::Image;
-use mobilenet_run::image::{self, Decoded, MAX_FILE_BYTES};
+use mobilenet_run::image::{self, Decoded, Format, MAX_FILE_BYTES};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ pub struct Dataset {
     pub(crate) path: PathBuf,
     pub(crate) classes: Vec<String>,
     pub(crate) items: Vec<Item>,
-    pub(crate) archive: Option<Archive>,
+    pub(crate) archive: Option<Arc<Archive>>,
     pub(crate) ignored: Vec<PathBuf>,
     pub(crate) is_by_number: bool,
 }
@@ -199,15 +200,25 @@ impl Dataset {
 
     /// As [`read`](Self::read), with what the file says beside the pixels.
     pub(crate) fn decode(&self, index: usize) -> Result<Decoded, Error> {
+        Ok(Decoded::from_bytes(&self.bytes(index)?, &self.name(index))?)
+    }
+
+    /// A photo's bytes as its file has them.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Photo`] of what is no photo by its first bytes.
+    pub(crate) fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>, Error> {
         match (&self.items[index].source, &self.archive) {
             (Source::Member { offset, size, .. }, Some(archive)) => {
                 let name = self.name(index);
                 if *size > MAX_FILE_BYTES {
                     return Err(image::Error::FileSize { name }.into());
                 }
-                Ok(Decoded::from_bytes(&archive.bytes(*offset, *size)?, &name)?)
+                let bytes = archive.bytes(*offset, *size)?;
+                Format::of(&bytes, &name)?;
+                Ok(bytes)
             }
-            (Source::File(path), _) => Ok(Decoded::open(path)?),
+            (Source::File(path), _) => Ok(Cow::Owned(image::read(path)?)),
             (Source::Member { .. }, None) => unreachable!("members come with an archive"),
         }
     }

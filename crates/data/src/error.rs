@@ -152,6 +152,14 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+    /// A part of the photos that is none or all.
+    #[error("{path}: a share of {share} cannot be put aside to check with; give one between 0 and 1, such as 0.15")]
+    Share {
+        /// The data set.
+        path: PathBuf,
+        /// What was asked for.
+        share: f64,
+    },
     /// A photo that cannot be decoded.
     #[error(transparent)]
     Photo(#[from] mobilenet_run::image::Error),

@@ -21,6 +21,7 @@ mod order;
 mod policies;
 mod queue;
 pub mod random;
+pub mod split;
 mod table;
 
 pub use augment::Augment;
@@ -29,3 +30,4 @@ pub use error::Error;
 pub use loader::{Batch, Epoch, Loader, LoaderOptions, Unreadable};
 pub use mix::Mixed;
 pub use random::Random;
+pub use split::{ByContent, Scenes};

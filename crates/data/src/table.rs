@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Largest CSV, in bytes.
 const MAX_CSV: u64 = 1 << 30;
@@ -65,6 +66,7 @@ pub(crate) fn open(csv: &Path, archive: Option<&Path>, known: Option<&[String]>)
     };
     let targets = rows.into_iter().map(|row| row.target);
     let items = sources.into_iter().zip(targets).map(|(source, target)| Item { source, target }).collect();
+    let archive = archive.map(Arc::new);
     Ok(Dataset { path: csv.to_owned(), classes, items, archive, ignored: Vec::new(), is_by_number })
 }
 

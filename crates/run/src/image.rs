@@ -69,19 +69,8 @@ impl Decoded {
     /// As [`Image::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Decoded, Error> {
         let path = path.as_ref();
-        let name = path.display().to_string();
-        let io = |source| Error::Io { name: name.clone(), source };
-        let mut file = File::open(path).map_err(io)?;
-        let mut bytes = Vec::new();
-        // What is no photo need not be read: videos are large.
-        file.by_ref().take(format::HEAD as u64).read_to_end(&mut bytes).map_err(io)?;
-        Format::of(&bytes, &name)?;
-        // Not the size in the metadata: a pipe or a device has none.
-        file.take(MAX_FILE_BYTES + 1 - bytes.len() as u64).read_to_end(&mut bytes).map_err(io)?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(Error::FileSize { name });
-        }
-        Decoded::from_bytes(&bytes, &name)
+        let bytes = read(path)?;
+        Decoded::from_bytes(&bytes, &path.display().to_string())
     }
 
     /// As [`Image::decode`].
@@ -132,6 +121,27 @@ impl Image {
     pub fn decode(bytes: &[u8], name: &str) -> Result<Image, Error> {
         Ok(Decoded::from_bytes(bytes, name)?.image)
     }
+}
+
+/// Reads the bytes of the photo at `path`.
+///
+/// # Errors
+/// [`Error::Io`]; by its first bytes [`Error::Empty`] or [`Error::Unsupported`]; [`Error::FileSize`] above
+/// [`MAX_FILE_BYTES`].
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let name = path.display().to_string();
+    let io = |source| Error::Io { name: name.clone(), source };
+    let mut file = File::open(path).map_err(io)?;
+    let mut bytes = Vec::new();
+    // What is no photo need not be read: videos are large.
+    file.by_ref().take(format::HEAD as u64).read_to_end(&mut bytes).map_err(io)?;
+    Format::of(&bytes, &name)?;
+    // Not the size in the metadata: a pipe or a device has none.
+    file.take(MAX_FILE_BYTES + 1 - bytes.len() as u64).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(Error::FileSize { name });
+    }
+    Ok(bytes)
 }
 
 /// Most bytes that decoding a file of this size may take.

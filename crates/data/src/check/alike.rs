@@ -19,17 +19,10 @@ const MARGIN: i32 = 3;
 
 /// Groups of photos with the same pixels, and of almost the same.
 pub(super) fn faults(photos: &Photos, seen: &[Seen], faults: &mut Vec<Fault>) {
-    let mut same: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    for (number, seen) in seen.iter().enumerate() {
-        if let Some(facts) = seen.ok() {
-            same.entry(facts.hash).or_default().push(number);
-        }
-    }
-    let mut groups: Vec<Vec<usize>> = same.into_values().collect();
-    groups.sort_unstable();
+    let groups = same(seen);
     faults.extend(groups.iter().filter(|group| group.len() > 1).map(|group| of_same(photos, group)));
     // Of those with the same pixels one stands for all.
-    let firsts: Vec<usize> = groups.iter().map(|group| group[0]).collect();
+    let firsts = firsts(&groups);
     let by_first: HashMap<usize, &Vec<usize>> = groups.iter().map(|group| (group[0], group)).collect();
     for near in near(&firsts, seen) {
         let all: Vec<usize> = near.iter().flat_map(|first| by_first[first].iter().copied()).collect();
@@ -43,6 +36,34 @@ pub(super) fn faults(photos: &Photos, seen: &[Seen], faults: &mut Vec<Fault>) {
         };
         faults.push(fault(photos, kind, &near, format!("{} photos are almost the same{more}", near.len())));
     }
+}
+
+/// Groups of photos with the same pixels or almost the same; only those of two and more.
+pub(crate) fn scenes(seen: &[Seen]) -> Vec<Vec<usize>> {
+    let same = same(seen);
+    let mut scenes = Groups::new(seen.len());
+    for group in same.iter().chain(&near(&firsts(&same), seen)) {
+        group.iter().for_each(|&number| scenes.join(group[0], number));
+    }
+    scenes.of_several()
+}
+
+/// The photos that can be read, by their pixels.
+fn same(seen: &[Seen]) -> Vec<Vec<usize>> {
+    let mut same: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (number, seen) in seen.iter().enumerate() {
+        if let Some(facts) = seen.ok() {
+            same.entry(facts.hash).or_default().push(number);
+        }
+    }
+    let mut groups: Vec<Vec<usize>> = same.into_values().collect();
+    groups.sort_unstable();
+    groups
+}
+
+/// One photo of each group.
+fn firsts(groups: &[Vec<usize>]) -> Vec<usize> {
+    groups.iter().map(|group| group[0]).collect()
 }
 
 /// Whether one of the groups leaks by itself, and was told of.
@@ -133,14 +154,16 @@ fn is_near(a: &Facts, b: &Facts) -> bool {
 }
 
 /// Disjoint sets of numbers.
-struct Groups(Vec<usize>);
+pub(crate) struct Groups(Vec<usize>);
 
 impl Groups {
-    fn new(count: usize) -> Groups {
+    /// Each number in a set of its own.
+    pub fn new(count: usize) -> Groups {
         Groups((0..count).collect())
     }
 
-    fn root(&mut self, mut of: usize) -> usize {
+    /// The least of the set that a number is in.
+    pub fn root(&mut self, mut of: usize) -> usize {
         while self.0[of] != of {
             self.0[of] = self.0[self.0[of]];
             of = self.0[of];
@@ -152,13 +175,14 @@ impl Groups {
         self.root(a) == self.root(b)
     }
 
-    fn join(&mut self, a: usize, b: usize) {
+    /// Makes one set of two.
+    pub fn join(&mut self, a: usize, b: usize) {
         let (a, b) = (self.root(a), self.root(b));
         self.0[a.max(b)] = a.min(b);
     }
 
     /// The sets of two and more.
-    fn of_several(mut self) -> Vec<Vec<usize>> {
+    pub fn of_several(mut self) -> Vec<Vec<usize>> {
         let mut sets: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for i in 0..self.0.len() {
             let root = self.root(i);

@@ -22,7 +22,7 @@ const FEWEST_PIXELS: usize = 16;
 const SHORTEST: usize = 4;
 
 /// A photo, as far as it can be read.
-pub(super) enum Seen {
+pub(crate) enum Seen {
     Photo(Facts),
     /// A file of zero bytes.
     Empty,
@@ -31,7 +31,7 @@ pub(super) enum Seen {
 }
 
 /// What is kept of a photo.
-pub(super) struct Facts {
+pub(crate) struct Facts {
     pub format: Format,
     /// Whether EXIF data says that it lies on its side or stands on its head.
     pub is_turned: bool,
@@ -52,7 +52,12 @@ impl Facts {
 impl Seen {
     /// Reads and decodes a photo.
     pub fn of(dataset: &Dataset, index: usize) -> Seen {
-        let decoded = match dataset.decode(index) {
+        Seen::of_decoded(dataset.decode(index))
+    }
+
+    /// What came of decoding a photo.
+    pub fn of_decoded(decoded: Result<Decoded, Error>) -> Seen {
+        let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(Error::Photo(image::Error::Empty { .. })) => return Seen::Empty,
             Err(error) => return Seen::Broken(error.to_string()),
