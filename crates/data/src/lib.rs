@@ -21,6 +21,7 @@ mod order;
 mod policies;
 mod queue;
 pub mod random;
+pub mod sampling;
 pub mod split;
 mod table;
 
@@ -30,4 +31,5 @@ pub use error::Error;
 pub use loader::{Batch, Epoch, Loader, LoaderOptions, Unreadable};
 pub use mix::Mixed;
 pub use random::Random;
+pub use sampling::Sampling;
 pub use split::{ByContent, Scenes};

@@ -4,8 +4,9 @@
 //! workers and after resuming at any batch.
 
 use crate::cache::Cache;
-use crate::order::{self, Division, stream};
+use crate::order::{self, Division, Draw, stream};
 use crate::queue::Queue;
+use crate::sampling::{self, Sampling};
 use crate::{Augment, Dataset, Error, Mixed, Random, Target};
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_run::Image;
@@ -30,6 +31,8 @@ pub struct LoaderOptions {
     /// Training: the order is random, unreadable photos are replaced by the next in that order, and no epoch ends on a
     /// batch of one. Otherwise, for evaluation, photos come in the data set's order, unreadable ones are left out.
     pub shuffle: bool,
+    /// Which photos an epoch of training draws.
+    pub sampling: Sampling,
     /// Whether a short last batch is left out; of a set smaller than a batch, nothing is left then.
     pub drop_last: bool,
     /// Threads that make batches ahead; with 0 they are made when asked for.
@@ -47,6 +50,7 @@ impl LoaderOptions {
             augment,
             preprocessing,
             shuffle: true,
+            sampling: Sampling::Natural,
             drop_last: false,
             workers: 1,
             cache_bytes: DEFAULT_CACHE_BYTES,
@@ -169,10 +173,9 @@ impl Loader {
     /// The batches of an epoch from `start_batch` on, in order.
     pub fn epoch(&self, epoch: u64, start_batch: usize) -> Epoch {
         let options = self.options;
-        let shuffle = options.shuffle.then_some((options.seed, epoch));
         let job = Arc::new(Job {
             shared: Arc::clone(&self.shared),
-            order: order::order(self.shared.dataset.len(), shuffle),
+            order: self.order(epoch),
             division: self.division(),
             options,
             epoch,
@@ -186,6 +189,16 @@ impl Loader {
         };
         let workers: Vec<_> = (0..options.workers.min(end - start)).filter_map(spawn).collect();
         Epoch { job, queue, workers, given: start_batch > 0 || end == 0, failed: false }
+    }
+
+    fn order(&self, epoch: u64) -> Vec<Draw> {
+        let LoaderOptions { seed, shuffle, sampling, .. } = self.options;
+        let items = self.shared.dataset.items();
+        match (shuffle, sampling) {
+            (true, Sampling::Balanced) => sampling::balanced(items, seed, epoch),
+            (true, Sampling::Natural) => order::order(items.len(), Some((seed, epoch))),
+            (false, _) => order::order(items.len(), None),
+        }
     }
 
     /// Takes back a batch's memory for later ones.
@@ -273,7 +286,7 @@ fn work(job: &Job, queue: &Queue<Result<Batch, Error>>) {
 struct Job {
     shared: Arc<Shared>,
     options: LoaderOptions,
-    order: Vec<usize>,
+    order: Vec<Draw>,
     division: Division,
     epoch: u64,
 }
@@ -289,7 +302,8 @@ impl Job {
         let (mut targets, mut indices) = (Vec::with_capacity(range.len()), Vec::with_capacity(range.len()));
         for position in range {
             // By the photo that was due, so that a replacement that is due too is not twice the same.
-            let mut random = Random::new(*seed, stream(self.epoch, order::PHOTO), self.order[position] as u64);
+            let number = self.order[position].number(self.order.len());
+            let mut random = Random::new(*seed, stream(self.epoch, order::PHOTO), number);
             let out = &mut images[targets.len() * length..][..length];
             let Some(item) = self.example(position, |image| augment.apply(image, preprocessing, &mut random, out))?
             else {
@@ -307,11 +321,11 @@ impl Job {
     /// Shows the photo at a position to `see`, or the one that replaces it; says which it was.
     fn example(&self, position: usize, mut see: impl FnMut(&Image)) -> Result<Option<usize>, Error> {
         if !self.options.shuffle {
-            let item = self.order[position];
+            let item = self.order[position].photo;
             return Ok(self.shared.with_photo(item, &mut see).then_some(item));
         }
         let candidates = self.order[position..].iter().chain(&self.order[..position]);
-        for &item in candidates {
+        for &Draw { photo: item, .. } in candidates {
             if self.shared.with_photo(item, &mut see) {
                 return Ok(Some(item));
             }

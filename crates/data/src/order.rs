@@ -15,9 +15,25 @@ pub(crate) fn stream(epoch: u64, purpose: u64) -> u64 {
     epoch << 8 | purpose
 }
 
-/// The order of an epoch's photos.
-pub(crate) fn order(photos: usize, shuffle: Option<(u64, u64)>) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..photos).collect();
+/// A photo's turn in an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Draw {
+    /// Its index.
+    pub photo: usize,
+    /// How often the epoch had it before.
+    pub before: usize,
+}
+
+impl Draw {
+    /// Of `photos` photos, the number that no other turn of the epoch has.
+    pub(crate) fn number(self, photos: usize) -> u64 {
+        (self.photo + self.before * photos) as u64
+    }
+}
+
+/// The order of an epoch that draws every photo once, shuffled by seed and epoch or as it is.
+pub(crate) fn order(photos: usize, shuffle: Option<(u64, u64)>) -> Vec<Draw> {
+    let mut order: Vec<Draw> = (0..photos).map(|photo| Draw { photo, before: 0 }).collect();
     if let Some((seed, epoch)) = shuffle {
         Random::new(seed, stream(epoch, ORDER), 0).shuffle(&mut order);
     }
@@ -94,6 +110,6 @@ mod tests {
         assert_eq!(one, order(50, Some((1, 2))));
         assert_ne!(one, order(50, Some((1, 3))));
         assert_ne!(one, order(50, Some((2, 2))));
-        assert_eq!(order(3, None), [0, 1, 2]);
+        assert!(order(3, None).iter().map(|draw| draw.photo).eq(0..3));
     }
 }

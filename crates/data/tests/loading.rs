@@ -6,7 +6,7 @@ use common::{folder, photo, shared, write};
 use mobilenet_data::auto::Auto;
 use mobilenet_data::crop::Border;
 use mobilenet_data::mix::{Erase, Mix};
-use mobilenet_data::{Augment, Batch, Dataset, Error, Loader, LoaderOptions, Target, augment::Crop};
+use mobilenet_data::{Augment, Batch, Dataset, Error, Loader, LoaderOptions, Sampling, Target, augment::Crop};
 use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -221,4 +221,55 @@ fn cifar_10_loads() {
     let loader = Loader::new(set, LoaderOptions::training(64, 0, small, Augment::small()));
     assert_eq!(loader.epoch(0, 70).map(|batch| batch.unwrap().len()).sum::<usize>(), 5000 - 70 * 64);
     assert!(loader.unreadable().is_empty());
+}
+
+#[test]
+fn a_balanced_epoch_draws_classes_equally_and_resumes_to_the_same_bits() {
+    let (_dir, set) = imbalanced();
+    let balanced = LoaderOptions { sampling: Sampling::Balanced, workers: 0, ..training(6, everything()) };
+    let epochs = [0, 1].map(|epoch| all(&Loader::new(Arc::clone(&set), balanced), epoch, 0));
+    for epoch in &epochs {
+        let drawn = indices(epoch);
+        assert_eq!(drawn.len(), 40);
+        assert_eq!(drawn.iter().filter(|&&photo| photo >= 36).count(), 20);
+    }
+    assert_ne!(indices(&epochs[0]), indices(&epochs[1]));
+    for workers in [1, 3] {
+        let loader = Loader::new(Arc::clone(&set), LoaderOptions { workers, ..balanced });
+        for start in [5, 0, 6] {
+            assert_eq!(all(&loader, 1, start), epochs[1][start..], "{workers} workers, from {start}");
+        }
+    }
+}
+
+#[test]
+fn a_photo_that_is_drawn_again_is_changed_otherwise() {
+    let (_dir, set) = imbalanced();
+    let noise = Augment { erase: Some(Erase { probability: 1.0, noise: true, ..Erase::default() }), ..Augment::none() };
+    let options = LoaderOptions { sampling: Sampling::Balanced, ..training(40, noise) };
+    let batch = &all(&Loader::new(set, options), 0, 0)[0];
+    let length = batch.images.len() / batch.len();
+    let of_rare =
+        |&(at, &photo): &(usize, &usize)| (photo == 36).then(|| batch.images[at * length..][..length].to_vec());
+    let shown: Vec<Vec<f32>> = batch.indices.iter().enumerate().filter_map(|turn| of_rare(&turn)).collect();
+    assert!(shown.len() >= 5);
+    assert!((1..shown.len()).all(|i| !shown[..i].contains(&shown[i])), "all differ");
+}
+
+#[test]
+fn evaluation_heeds_no_sampling() {
+    let (_dir, set) = imbalanced();
+    let options = LoaderOptions { sampling: Sampling::Balanced, ..LoaderOptions::evaluation(7, preprocessing()) };
+    assert_eq!(indices(&all(&Loader::new(set, options), 0, 0)), (0..40).collect::<Vec<_>>());
+}
+
+/// 36 photos of one class and 4 of another, by their indices.
+fn imbalanced() -> (TempDir, Arc<Dataset>) {
+    let dir = folder(&[]);
+    for index in 0..40u8 {
+        let class = if index < 36 { "a" } else { "b" };
+        write(dir.path(), &format!("{class}/{index:03}.bmp"), &photo([index, 7, 9]));
+    }
+    let set = Dataset::open(dir.path()).unwrap();
+    (dir, Arc::new(set))
 }

@@ -6,9 +6,10 @@ use mobilenet_data::color::Jitter;
 use mobilenet_data::crop::Border as Surround;
 use mobilenet_data::loader::LoaderOptions;
 use mobilenet_data::mix::{Erase, Mix};
+use mobilenet_data::sampling::Sampling as Drawing;
 use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 
-use crate::recipe::{Augmentation, Auto, Border, Crop, Recipe};
+use crate::recipe::{Augmentation, Auto, Border, Crop, Recipe, Sampling};
 
 impl Recipe {
     /// How photos become tensors when they are not changed at random: the short side to 8/7 of the network's size and the
@@ -44,7 +45,11 @@ impl Recipe {
     pub fn training_photos(&self, epoch: u64, threads: usize) -> LoaderOptions {
         let preprocessing = self.preprocessing_to(self.resolution_in(epoch));
         let photos = LoaderOptions::training(self.batch, self.seed, preprocessing, augment(&self.augmentation));
-        LoaderOptions { workers: workers(threads), ..photos }
+        let sampling = match self.sampling {
+            Sampling::Natural => Drawing::Natural,
+            Sampling::Balanced => Drawing::Balanced,
+        };
+        LoaderOptions { sampling, workers: workers(threads), ..photos }
     }
 
     /// Batches to estimate batch norm's statistics from: in random order, for a few photos should be of all classes, and

@@ -67,6 +67,8 @@ pub struct Recipe {
     pub label_smoothing: f64,
     /// Whether rare classes count more.
     pub class_weights: ClassWeights,
+    /// Whether photos of rare classes are drawn more often.
+    pub sampling: Sampling,
     /// Decay of the weights' moving average, which is then what is evaluated and kept.
     pub average: Option<f64>,
     /// Whether the average's decay grows as min(decay, (1 + t) / (10 + t)).
@@ -128,6 +130,17 @@ choice!(
         #[default]
         None,
         /// Every class counts the same.
+        Balanced,
+    }
+);
+
+choice!(
+    /// Whether photos of rare classes are drawn more often; an epoch has as many photos either way.
+    Sampling {
+        /// Every photo once an epoch.
+        #[default]
+        Natural,
+        /// Every class equally often.
         Balanced,
     }
 );

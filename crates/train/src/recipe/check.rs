@@ -4,7 +4,7 @@ use std::fmt;
 
 use mobilenet_net::Error;
 
-use super::{BnStatistics, ClassWeights, LossKind, Recipe};
+use super::{BnStatistics, ClassWeights, LossKind, Recipe, Sampling};
 use crate::optim::OptimizerKind;
 
 /// What a number may be.
@@ -63,6 +63,9 @@ impl Recipe {
         }
         if self.loss == LossKind::Binary && self.class_weights == ClassWeights::Balanced {
             return refuse("class_weights = \"balanced\" belongs to loss = \"cross_entropy\": in the other every label counts the same".into());
+        }
+        if self.sampling == Sampling::Balanced && self.class_weights == ClassWeights::Balanced {
+            return refuse("sampling and class_weights are both \"balanced\": rare classes would count too much; leave one of them out".into());
         }
         if self.bn_reestimate > 0 && self.bn_statistics == BnStatistics::Frozen {
             return refuse("bn_reestimate changes what bn_statistics = \"frozen\" keeps; leave one of them out".into());

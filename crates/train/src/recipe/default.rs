@@ -4,7 +4,7 @@ use mobilenet_net::arch::WidthRule;
 
 use super::{
     Augmentation, Auto, BnStatistics, Border, ClassWeights, Crop, LossKind, MemoryChoice, OptimizerRecipe, Pixels,
-    RandAugment, Recipe, ScheduleKind, ScheduleRecipe, Teacher,
+    RandAugment, Recipe, Sampling, ScheduleKind, ScheduleRecipe, Teacher,
 };
 use crate::optim::OptimizerKind;
 
@@ -29,6 +29,7 @@ impl Default for Recipe {
             loss: LossKind::CrossEntropy,
             label_smoothing: 0.0,
             class_weights: ClassWeights::None,
+            sampling: Sampling::Natural,
             average: None,
             average_warmup: true,
             dropout: None,

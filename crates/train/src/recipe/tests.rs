@@ -173,6 +173,7 @@ fn contradictions_and_misspelt_keys_of_a_file_are_named() {
             "bn_reestimate = 64\nbn_statistics = \"frozen\"",
             "bn_reestimate changes what bn_statistics = \"frozen\" keeps",
         ),
+        ("sampling = \"balanced\"\nclass_weights = \"balanced\"", "sampling and class_weights are both \"balanced\""),
         ("optimizer = { momentum = 0, nesterov = true }", "optimizer.nesterov needs optimizer.momentum above 0"),
         ("[teacher]\nmix = 0.5", "teacher.weights is missing: give the teacher's weights file"),
         ("lr = 1.0\nepohcs = 3", "line 2: there is no setting epohcs; did you mean epochs?"),
