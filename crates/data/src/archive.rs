@@ -30,6 +30,8 @@ pub(crate) struct Archive {
 #[derive(Debug)]
 enum Store {
     File(File),
+    /// Opened for every read, as a process may not have as many files open as there may be shards.
+    Path,
     Memory(Vec<u8>),
 }
 
@@ -42,6 +44,11 @@ impl Archive {
         let file = File::open(path).map_err(Error::io(path))?;
         let length = file.metadata().map_err(Error::io(path))?.len();
         Ok((Archive { path: path.to_owned(), store: Store::File(file) }, length))
+    }
+
+    /// An uncompressed tar whose members are known.
+    pub(crate) fn by_path(path: &Path) -> Archive {
+        Archive { path: path.to_owned(), store: Store::Path }
     }
 
     /// Opens an uncompressed tar and finds the wanted members.
@@ -79,12 +86,15 @@ impl Archive {
         match &self.store {
             // Members of a store in memory were put there by `unpack_from`.
             Store::Memory(bytes) => Ok(Cow::Borrowed(&bytes[offset as usize..(offset + size) as usize])),
-            Store::File(file) => {
-                let mut bytes = vec![0; size as usize];
-                read_at(file, &mut bytes, offset).map_err(Error::io(&self.path))?;
-                Ok(Cow::Owned(bytes))
-            }
+            Store::File(file) => self.bytes_of(file, offset, size),
+            Store::Path => self.bytes_of(&File::open(&self.path).map_err(Error::io(&self.path))?, offset, size),
         }
+    }
+
+    fn bytes_of(&self, file: &File, offset: u64, size: u64) -> Result<Cow<'static, [u8]>, Error> {
+        let mut bytes = vec![0; size as usize];
+        read_at(file, &mut bytes, offset).map_err(Error::io(&self.path))?;
+        Ok(Cow::Owned(bytes))
     }
 }
 

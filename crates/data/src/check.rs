@@ -10,8 +10,9 @@ use std::path::Path;
 
 use mobilenet_run::ordered::in_order;
 
-use crate::dataset::{Dataset, Splits, Target};
+use crate::dataset::{Dataset, Target};
 use crate::error::Error;
+use crate::splits::Splits;
 
 pub use fault::{Fault, Kind, Severity};
 use photo::Seen;

@@ -1,7 +1,7 @@
 //! Photos and what they show.
 
 use crate::archive::Archive;
-use crate::{Error, folder, table};
+use crate::{Error, folder, shards, table};
 use mobilenet_run::Image;
 use mobilenet_run::image::{self, Decoded, Format, MAX_FILE_BYTES};
 use std::borrow::Cow;
@@ -33,8 +33,10 @@ impl Target {
 pub enum Source {
     /// A file of its own.
     File(PathBuf),
-    /// A part of the data set's archive.
+    /// A part of one of the data set's archives.
     Member {
+        /// Which one.
+        archive: usize,
         /// Its name there.
         name: String,
         /// First byte, in the archive or in what was unpacked of it.
@@ -60,19 +62,25 @@ pub struct Dataset {
     pub(crate) path: PathBuf,
     pub(crate) classes: Vec<String>,
     pub(crate) items: Vec<Item>,
-    pub(crate) archive: Option<Arc<Archive>>,
+    pub(crate) archives: Arc<[Archive]>,
     pub(crate) ignored: Vec<PathBuf>,
     pub(crate) is_by_number: bool,
+    /// Whether the archives are shards, which training reads a part at a time.
+    pub(crate) is_sharded: bool,
 }
 
 impl Dataset {
     /// Opens the data at `path` to train on: a folder with a folder per class; a CSV and its archive, either of them
     /// given and the other found beside it (`x.csv`, `x.tar`, `x.tar.gz` or `x.tgz`); a CSV among the photos that it
-    /// names, or their folder with this one CSV in it.
+    /// names, or their folder with this one CSV in it; tar shards as WebDataset writes them, their folder or a pattern such
+    /// as `train-{000..146}.tar`.
     ///
     /// Classes of a folder are numbered in the order of their names; of a CSV as its column `class` says, or in the
     /// order of names where that column holds names. A CSV with several columns `label`, or whose last column `label` is
-    /// followed by further fields or is empty in some line, gives each photo [any number of labels](Target::Labels).
+    /// followed by further fields or is empty in some line, gives each photo [any number of labels](Target::Labels). In
+    /// shards, photos share their names up to the first dot with a `.cls` that holds a number, named in a `classes.txt` or
+    /// `classes.json` beside the shards, a `.txt` that holds a name, or a `.json` with `label` or `class`, or with a list
+    /// of `labels`.
     ///
     /// # Errors
     /// As [`Error`] lists: among them no photos, a class without photos, one class only, a CSV line that makes no sense.
@@ -103,13 +111,16 @@ impl Dataset {
     }
 
     /// As [`open`](Self::open) or [`open_as`](Self::open_as), whatever training may lack.
-    fn open_with(path: &Path, classes: Option<&[String]>) -> Result<Dataset, Error> {
+    pub(crate) fn open_with(path: &Path, classes: Option<&[String]>) -> Result<Dataset, Error> {
+        if let Some(files) = shards::expand(path)? {
+            return shards::open(path, &files, classes);
+        }
         let kind = std::fs::metadata(path).map_err(Error::io(path))?;
         if kind.is_dir() { folder::open(path, classes) } else { table::open_beside(path, classes) }
     }
 
     /// Checks what training needs.
-    fn for_training(self) -> Result<Dataset, Error> {
+    pub(crate) fn for_training(self) -> Result<Dataset, Error> {
         let path = || self.path.clone();
         if self.has_labels() {
             return if self.classes.is_empty() { Err(Error::NoLabels { path: path() }) } else { Ok(self) };
@@ -180,10 +191,7 @@ impl Dataset {
     pub fn name(&self, index: usize) -> String {
         match &self.items[index].source {
             Source::File(path) => path.display().to_string(),
-            Source::Member { name, .. } => match &self.archive {
-                Some(archive) => format!("{}: {name}", archive.path.display()),
-                None => name.clone(),
-            },
+            Source::Member { archive, name, .. } => format!("{}: {name}", self.archives[*archive].path.display()),
         }
     }
 
@@ -200,7 +208,12 @@ impl Dataset {
 
     /// As [`read`](Self::read), with what the file says beside the pixels.
     pub(crate) fn decode(&self, index: usize) -> Result<Decoded, Error> {
-        Ok(Decoded::from_bytes(&self.bytes(index)?, &self.name(index))?)
+        self.decode_bytes(index, &self.bytes(index)?)
+    }
+
+    /// Decodes a photo whose bytes were read.
+    pub(crate) fn decode_bytes(&self, index: usize, bytes: &[u8]) -> Result<Decoded, Error> {
+        Ok(Decoded::from_bytes(bytes, &self.name(index))?)
     }
 
     /// A photo's bytes as its file has them.
@@ -208,113 +221,17 @@ impl Dataset {
     /// # Errors
     /// [`Error::Io`]; [`Error::Photo`] of what is no photo by its first bytes.
     pub(crate) fn bytes(&self, index: usize) -> Result<Cow<'_, [u8]>, Error> {
-        match (&self.items[index].source, &self.archive) {
-            (Source::Member { offset, size, .. }, Some(archive)) => {
+        match &self.items[index].source {
+            Source::Member { archive, offset, size, .. } => {
                 let name = self.name(index);
                 if *size > MAX_FILE_BYTES {
                     return Err(image::Error::FileSize { name }.into());
                 }
-                let bytes = archive.bytes(*offset, *size)?;
+                let bytes = self.archives[*archive].bytes(*offset, *size)?;
                 Format::of(&bytes, &name)?;
                 Ok(bytes)
             }
-            (Source::File(path), _) => Ok(Cow::Owned(image::read(path)?)),
-            (Source::Member { .. }, None) => unreachable!("members come with an archive"),
+            Source::File(path) => Ok(Cow::Owned(image::read(path)?)),
         }
     }
-}
-
-/// Training and validation photos with one class list.
-#[derive(Debug)]
-pub struct Splits {
-    /// To learn from.
-    pub train: Dataset,
-    /// To check with, where the folder has some.
-    pub validation: Option<Dataset>,
-}
-
-/// Names of the training photos' folder, where there is a split, in any case of letters.
-const TRAIN: [&str; 2] = ["train", "training"];
-/// Names of the validation photos' folder.
-const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
-/// Names that only count where none of the others is there: these photos may be meant for later.
-const TEST: [&str; 2] = ["test", "testing"];
-
-impl Splits {
-    /// Opens a folder with `train` and, if there, `val`, `valid`, `validation` or `test` (in any case of letters; also
-    /// `training` and `testing`), each a folder per class; or
-    /// anything else that [`Dataset::open`] takes, as training photos alone.
-    ///
-    /// The validation photos are numbered by the training photos' class list.
-    ///
-    /// # Errors
-    /// As [`Dataset::open`] and [`Dataset::open_as`]; two folders of training or of validation photos.
-    pub fn open(path: impl AsRef<Path>) -> Result<Splits, Error> {
-        Splits::open_with(path.as_ref(), None, |path| Dataset::open(path))
-    }
-
-    /// As [`open`](Self::open), whatever training may lack, with the validation photos of another place where given.
-    pub(crate) fn open_as_found(path: &Path, elsewhere: Option<&Path>) -> Result<Splits, Error> {
-        Splits::open_with(path, elsewhere, |path| Dataset::open_with(path, None))
-    }
-
-    fn open_with(
-        path: &Path,
-        elsewhere: Option<&Path>,
-        open: impl Fn(&Path) -> Result<Dataset, Error>,
-    ) -> Result<Splits, Error> {
-        let folder = training(path)?;
-        let train = open(folder.as_deref().unwrap_or(path))?;
-        let beside = if folder.is_some() { validation(path)? } else { None };
-        let validation = match elsewhere {
-            Some(elsewhere) => Some(Splits::open_validation_as(elsewhere, &train.classes)?),
-            None => beside.map(|path| Dataset::open_as(path, &train.classes)).transpose()?,
-        };
-        Ok(Splits { train, validation })
-    }
-
-    /// The validation photos of what [`open`](Self::open) takes, or all photos where it has no split, by the class list of
-    /// a model; see [`Dataset::open_as`].
-    ///
-    /// # Errors
-    /// As [`Dataset::open_as`]; two folders of validation photos.
-    pub fn open_validation_as(path: impl AsRef<Path>, classes: &[String]) -> Result<Dataset, Error> {
-        let path = path.as_ref();
-        let validation = if training(path)?.is_some() { validation(path)? } else { None };
-        Dataset::open_as(validation.as_deref().unwrap_or(path), classes)
-    }
-}
-
-/// The folders in `path` of these names, in any case of letters, in alphabetical order.
-fn folders(path: &Path, names: &[&str]) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let is_one = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| names.iter().any(|known| name.eq_ignore_ascii_case(known))) && path.is_dir()
-    };
-    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_one).collect();
-    found.sort();
-    found
-}
-
-/// The folder of training photos, where there is a split: one that holds photos alone is a class of that name.
-fn training(path: &Path) -> Result<Option<PathBuf>, Error> {
-    let mut found = folders(path, &TRAIN);
-    found.retain(|path| folder::is_set(path));
-    only(path, found, "training")
-}
-
-/// The folder of validation photos beside the training photos'.
-fn validation(path: &Path) -> Result<Option<PathBuf>, Error> {
-    let found = only(path, folders(path, &VALIDATION), "validation")?;
-    Ok(found.or_else(|| folders(path, &TEST).into_iter().next()))
-}
-
-/// The folder that was found in `path`, of which there must not be two.
-fn only(path: &Path, found: Vec<PathBuf>, what: &'static str) -> Result<Option<PathBuf>, Error> {
-    if let [first, second, ..] = &found[..] {
-        let [first, second] = [first, second].map(|path| path.file_name().unwrap_or_default().display().to_string());
-        return Err(Error::TwoFolders { path: path.to_owned(), what, first, second });
-    }
-    Ok(found.into_iter().next())
 }

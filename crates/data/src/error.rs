@@ -134,6 +134,24 @@ pub enum Error {
         /// Counted from 1, the header included.
         line: usize,
     },
+    /// A shard, its name or the class list beside it that cannot be used.
+    #[error("{path}: {reason}")]
+    Shard {
+        /// The file or pattern.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A photo in a shard without a label.
+    #[error(
+        "{shard}: photo `{name}` has no label; put a `.cls` (number), `.json` (`label`) or `.txt` (name) beside it"
+    )]
+    Unlabelled {
+        /// The shard.
+        shard: PathBuf,
+        /// The photo's name there.
+        name: String,
+    },
     /// More data than any sensible archive unpacks to.
     #[error("{archive}: unpacks to more than {limit} bytes, which its size does not explain; it may be damaged")]
     Bomb {

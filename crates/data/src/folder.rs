@@ -2,9 +2,11 @@
 
 use crate::dataset::{Dataset, Item, Source, Target};
 use crate::error::Error;
+use crate::shards;
 use crate::table;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Endings of photos' names. What is inside decides how they are read.
 pub const PHOTOS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif"];
@@ -18,6 +20,12 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
     let entries = entries(path)?;
     if let [csv] = entries.iter().filter(|entry| table::names_labels(entry)).collect::<Vec<_>>()[..] {
         return table::open(csv, None, known);
+    }
+    if !entries.iter().any(|entry| entry.is_dir() || table::names_labels(entry)) {
+        let files = shards::in_folder(&entries)?;
+        if !files.is_empty() {
+            return shards::open(path, &files, known);
+        }
     }
     let mut folders = Vec::new();
     let mut loose = Vec::new();
@@ -46,9 +54,10 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
         path: path.to_owned(),
         classes,
         items: Vec::new(),
-        archive: None,
+        archives: Arc::new([]),
         ignored: loose,
         is_by_number: false,
+        is_sharded: false,
     };
     for (name, folder) in folders {
         let Some(class) = set.classes.iter().position(|class| *class == name) else {
@@ -62,9 +71,11 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
     Ok(set)
 }
 
-/// Whether a folder holds a data set and not a class's photos: folders, or a list of photos.
+/// Whether a folder holds a data set and not a class's photos: folders, a list of photos, or shards.
 pub(crate) fn is_set(path: &Path) -> bool {
-    entries(path).is_ok_and(|entries| entries.iter().any(|entry| entry.is_dir() || table::names_labels(entry)))
+    entries(path).is_ok_and(|entries| {
+        entries.iter().any(|entry| entry.is_dir() || table::names_labels(entry)) || shards::are_in(&entries)
+    })
 }
 
 /// Adds the photos in a folder and the folders in it, in the order of their names.
@@ -85,7 +96,7 @@ fn collect(folder: &Path, depth: usize, target: Target, set: &mut Dataset) -> Re
 }
 
 /// What is in a folder, hidden files apart, by name.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let entry = entry.map_err(Error::io(folder))?;

@@ -7,6 +7,7 @@ use crate::cache::Cache;
 use crate::order::{self, Division, Draw, stream};
 use crate::queue::Queue;
 use crate::sampling::{self, Sampling};
+use crate::stream::{Ahead, Segment, segments, streamed};
 use crate::{Augment, Dataset, Error, Mixed, Random, Target};
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_run::Image;
@@ -16,6 +17,9 @@ use std::thread::{self, JoinHandle};
 
 /// Decoded photos that are kept unless told otherwise: CIFAR-10's training photos are 154 MB.
 pub const DEFAULT_CACHE_BYTES: u64 = 512 << 20;
+
+/// Bytes of a sharded set's photos that are mixed unless told otherwise: of ImageNet's, 2,400.
+pub const DEFAULT_WINDOW_BYTES: u64 = 256 << 20;
 
 /// How batches are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +43,9 @@ pub struct LoaderOptions {
     pub workers: usize,
     /// Bytes of decoded photos that are kept.
     pub cache_bytes: u64,
+    /// Of [shards](Dataset::open) with more bytes of photos than this, training reads a part at a time, and mixes it with
+    /// as many that were read before. Smaller ones, and [balanced](Sampling::Balanced) draws, are read at any place.
+    pub window_bytes: u64,
 }
 
 impl LoaderOptions {
@@ -54,6 +61,7 @@ impl LoaderOptions {
             drop_last: false,
             workers: 1,
             cache_bytes: DEFAULT_CACHE_BYTES,
+            window_bytes: DEFAULT_WINDOW_BYTES,
         }
     }
 
@@ -172,16 +180,13 @@ impl Loader {
 
     /// The batches of an epoch from `start_batch` on, in order.
     pub fn epoch(&self, epoch: u64, start_batch: usize) -> Epoch {
-        let options = self.options;
-        let job = Arc::new(Job {
-            shared: Arc::clone(&self.shared),
-            order: self.order(epoch),
-            division: self.division(),
-            options,
-            epoch,
-        });
-        let end = self.batches();
+        let (options, division) = (self.options, self.division());
+        let end = division.batches();
         let start = start_batch.min(end);
+        let (order, segments) = self.order(epoch);
+        let past = if start < end { division.range(start).start } else { order.len() };
+        let ahead = (!segments.is_empty()).then(|| Ahead::new(segments, order.len(), &order[..past]));
+        let job = Arc::new(Job { shared: Arc::clone(&self.shared), order, ahead, division, options, epoch });
         let queue = Arc::new(Queue::new(start, end, options.workers + 1));
         let spawn = |_| {
             let (job, queue) = (Arc::clone(&job), Arc::clone(&queue));
@@ -191,14 +196,23 @@ impl Loader {
         Epoch { job, queue, workers, given: start_batch > 0 || end == 0, failed: false }
     }
 
-    fn order(&self, epoch: u64) -> Vec<Draw> {
-        let LoaderOptions { seed, shuffle, sampling, .. } = self.options;
-        let items = self.shared.dataset.items();
-        match (shuffle, sampling) {
+    /// The order of an epoch's photos, and in what pieces they are read, if not one by one.
+    fn order(&self, epoch: u64) -> (Vec<Draw>, Vec<Segment>) {
+        let LoaderOptions { seed, shuffle, sampling, window_bytes, .. } = self.options;
+        let dataset = &self.shared.dataset;
+        let items = dataset.items();
+        let order = match (shuffle, sampling) {
             (true, Sampling::Balanced) => sampling::balanced(items, seed, epoch),
-            (true, Sampling::Natural) => order::order(items.len(), Some((seed, epoch))),
+            (true, Sampling::Natural) => {
+                let segments = segments(dataset, window_bytes);
+                if !segments.is_empty() {
+                    return (streamed(items, &segments, window_bytes, seed, epoch), segments);
+                }
+                order::order(items.len(), Some((seed, epoch)))
+            }
             (false, _) => order::order(items.len(), None),
-        }
+        };
+        (order, Vec::new())
     }
 
     /// Takes back a batch's memory for later ones.
@@ -287,6 +301,8 @@ struct Job {
     shared: Arc<Shared>,
     options: LoaderOptions,
     order: Vec<Draw>,
+    /// What is read of shards before it is due.
+    ahead: Option<Ahead>,
     division: Division,
     epoch: u64,
 }
@@ -322,21 +338,25 @@ impl Job {
     fn example(&self, position: usize, mut see: impl FnMut(&Image)) -> Result<Option<usize>, Error> {
         if !self.options.shuffle {
             let item = self.order[position].photo;
-            return Ok(self.shared.with_photo(item, &mut see).then_some(item));
+            return Ok(self.with_photo(item, &mut see).then_some(item));
         }
         let candidates = self.order[position..].iter().chain(&self.order[..position]);
         for &Draw { photo: item, .. } in candidates {
-            if self.shared.with_photo(item, &mut see) {
+            if self.with_photo(item, &mut see) {
                 return Ok(Some(item));
             }
         }
         Err(self.shared.all_unreadable())
     }
+
+    fn with_photo(&self, index: usize, see: &mut impl FnMut(&Image)) -> bool {
+        self.shared.with_photo(index, self.ahead.as_ref(), see)
+    }
 }
 
 impl Shared {
     /// Shows a photo to `see` if it can be read, and says whether it can.
-    fn with_photo(&self, index: usize, see: &mut impl FnMut(&Image)) -> bool {
+    fn with_photo(&self, index: usize, ahead: Option<&Ahead>, see: &mut impl FnMut(&Image)) -> bool {
         if let Some(image) = self.cache.get(index) {
             see(image);
             return true;
@@ -344,7 +364,7 @@ impl Shared {
         if lock(&self.unreadable).contains_key(&index) {
             return false;
         }
-        match self.dataset.read(index) {
+        match self.read(index, ahead) {
             Ok(image) => {
                 match self.cache.keep(index, image) {
                     Ok(image) => see(image),
@@ -356,6 +376,15 @@ impl Shared {
                 lock(&self.unreadable).insert(index, error.to_string());
                 false
             }
+        }
+    }
+
+    fn read(&self, index: usize, ahead: Option<&Ahead>) -> Result<Image, Error> {
+        let dataset = &self.dataset;
+        let is_missing = |photo: usize| self.cache.get(photo).is_none();
+        match ahead.and_then(|ahead| ahead.take(index, dataset, is_missing)) {
+            Some(bytes) => Ok(dataset.decode_bytes(index, &bytes)?.image),
+            None => dataset.read(index),
         }
     }
 

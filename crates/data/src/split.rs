@@ -9,9 +9,10 @@ use mobilenet_run::ordered::in_order;
 
 use crate::check::alike::{Groups, scenes};
 use crate::check::photo::Seen;
-use crate::dataset::{Dataset, Item, Splits};
+use crate::dataset::{Dataset, Item};
 use crate::error::Error;
 use crate::random::Random;
+use crate::splits::Splits;
 
 /// Which photos stay together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,14 +164,15 @@ fn sides(groups: &[Group], classes: usize, share: f64) -> Vec<bool> {
 
 /// The photos that are put aside as validation photos, if there are any.
 fn divide(dataset: Dataset, is_aside: &[bool]) -> Splits {
-    let Dataset { path, classes, items, archive, ignored, is_by_number } = dataset;
+    let Dataset { path, classes, items, archives, ignored, is_by_number, is_sharded } = dataset;
     let part = |items, ignored| Dataset {
         path: path.clone(),
         classes: classes.clone(),
         items,
-        archive: archive.clone(),
+        archives: archives.clone(),
         ignored,
         is_by_number,
+        is_sharded,
     };
     let mut sides = is_aside.iter();
     let (aside, rest): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|_| *sides.next().expect("a side each"));

@@ -4,12 +4,12 @@ use crate::archive::{Archive, Members};
 use crate::csv;
 use crate::dataset::{Dataset, Item, Source, Target};
 use crate::error::Error;
+use crate::shards;
 use mobilenet_run::image::MAX_FILE_BYTES;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Largest CSV, in bytes.
 const MAX_CSV: u64 = 1 << 30;
@@ -41,7 +41,11 @@ pub(crate) fn open_beside(path: &Path, known: Option<&[String]>) -> Result<Datas
     };
     let csv = PathBuf::from(format!("{stem}.csv"));
     if !csv.is_file() {
-        return Err(Error::MissingCsv { archive: path.to_owned(), csv });
+        let missing = Error::MissingCsv { archive: path.to_owned(), csv };
+        return match name.ends_with(".tar").then(|| shards::open(path, &[path.to_owned()], known)) {
+            None | Some(Err(Error::Unlabelled { .. } | Error::NoPhotos { .. })) => Err(missing),
+            Some(opened) => opened,
+        };
     }
     open(&csv, Some(path), known)
 }
@@ -66,8 +70,9 @@ pub(crate) fn open(csv: &Path, archive: Option<&Path>, known: Option<&[String]>)
     };
     let targets = rows.into_iter().map(|row| row.target);
     let items = sources.into_iter().zip(targets).map(|(source, target)| Item { source, target }).collect();
-    let archive = archive.map(Arc::new);
-    Ok(Dataset { path: csv.to_owned(), classes, items, archive, ignored: Vec::new(), is_by_number })
+    let archives = archive.into_iter().collect();
+    let ignored = Vec::new();
+    Ok(Dataset { path: csv.to_owned(), classes, items, archives, ignored, is_by_number, is_sharded: false })
 }
 
 /// Finds the rows' photos in an archive.
@@ -94,7 +99,7 @@ fn members(csv: &Path, path: &Path, rows: &[Row]) -> Result<(Vec<Source>, Option
         let name = row.file.clone();
         let place = if gzip { None } else { row.place };
         match place.or_else(|| found.get(strip(&name)).copied()) {
-            Some((offset, size)) => Ok(Source::Member { name, offset, size }),
+            Some((offset, size)) => Ok(Source::Member { archive: 0, name, offset, size }),
             None => Err(Error::Member { archive: path.to_owned(), member: name, line: row.line }),
         }
     };

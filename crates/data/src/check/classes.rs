@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Class;
 use super::fault::{Fault, Kind};
-use crate::dataset::{Dataset, Splits};
+use crate::dataset::Dataset;
+use crate::splits::Splits;
 
 /// How many times as many photos as the smallest class the largest may have.
 const IMBALANCE: usize = 10;
