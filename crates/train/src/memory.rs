@@ -40,7 +40,7 @@ pub(crate) fn bytes(recipe: &Recipe, program: &TrainProgram, threads: usize) -> 
 
 /// Memory that this process may still take: what Linux estimates to be free, or what the control group leaves; `None` on
 /// other systems.
-fn free_bytes() -> Option<u64> {
+pub(crate) fn free_bytes() -> Option<u64> {
     let free = proc_bytes("/proc/meminfo", "MemAvailable:")?;
     Some(group_bytes().map_or(free, |left| left.min(free)))
 }

@@ -4,12 +4,13 @@ use mobilenet_data::augment::{Augment, Crop as Cut};
 use mobilenet_data::auto::Auto as Policy;
 use mobilenet_data::color::Jitter;
 use mobilenet_data::crop::Border as Surround;
-use mobilenet_data::loader::LoaderOptions;
+use mobilenet_data::loader::{DEFAULT_CACHE_BYTES, LoaderOptions};
 use mobilenet_data::mix::{Erase, Mix};
 use mobilenet_data::sampling::Sampling as Drawing;
 use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 
-use crate::recipe::{Augmentation, Auto, Border, Crop, Recipe, Sampling};
+use crate::memory::free_bytes;
+use crate::recipe::{Augmentation, Auto, Border, Cache, Crop, Recipe, Sampling};
 
 impl Recipe {
     /// How photos become tensors when they are not changed at random: the short side to 8/7 of the network's size and the
@@ -49,7 +50,7 @@ impl Recipe {
             Sampling::Natural => Drawing::Natural,
             Sampling::Balanced => Drawing::Balanced,
         };
-        LoaderOptions { sampling, workers: workers(threads), ..photos }
+        LoaderOptions { sampling, cache_bytes: cache_bytes(self.cache), workers: workers(threads), ..photos }
     }
 
     /// Batches to estimate batch norm's statistics from: in random order, for a few photos should be of all classes, and
@@ -64,6 +65,14 @@ impl Recipe {
         // Once an epoch each: memory is for the photos to learn from.
         let photos = LoaderOptions::evaluation(self.batch, self.preprocessing());
         LoaderOptions { cache_bytes: 0, workers: workers(threads), ..photos }
+    }
+}
+
+/// Memory for decoded photos.
+fn cache_bytes(cache: Cache) -> u64 {
+    match cache {
+        Cache::Auto => free_bytes().map_or(DEFAULT_CACHE_BYTES, |free| free / 4),
+        Cache::Megabytes(megabytes) => u64::from(megabytes) << 20,
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Keys that a file leaves out have the values of [`Recipe::default`].
 
+mod cache;
 mod check;
 mod default;
 mod set;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::optim::{OptimizerKind, Settings};
 use crate::schedule::{Fall, Schedule};
+pub use cache::Cache;
 
 /// Largest recipe file; ours have 2 kB.
 const MAX_FILE: u64 = 1 << 20;
@@ -86,6 +88,8 @@ pub struct Recipe {
     pub freeze: Vec<String>,
     /// What is kept of the forward pass for the way back.
     pub memory: MemoryChoice,
+    /// How many decoded photos are kept for later epochs.
+    pub cache: Cache,
     /// What every random choice follows from.
     pub seed: u64,
     /// Seconds between two checkpoints within an epoch; 0 writes one after every step. Every epoch ends with one.

@@ -3,8 +3,8 @@
 use mobilenet_net::arch::WidthRule;
 
 use super::{
-    Augmentation, Auto, BnStatistics, Border, ClassWeights, Crop, LossKind, MemoryChoice, OptimizerRecipe, Pixels,
-    RandAugment, Recipe, Sampling, ScheduleKind, ScheduleRecipe, Teacher,
+    Augmentation, Auto, BnStatistics, Border, Cache, ClassWeights, Crop, LossKind, MemoryChoice, OptimizerRecipe,
+    Pixels, RandAugment, Recipe, Sampling, ScheduleKind, ScheduleRecipe, Teacher,
 };
 use crate::optim::OptimizerKind;
 
@@ -38,6 +38,7 @@ impl Default for Recipe {
             bn_reestimate: 0,
             freeze: Vec::new(),
             memory: MemoryChoice::Auto,
+            cache: Cache::Auto,
             seed: 0,
             checkpoint_every: 120.0,
             optimizer: OptimizerRecipe::default(),

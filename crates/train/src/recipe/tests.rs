@@ -164,6 +164,22 @@ fn wrong_settings_are_refused_by_name_and_change_nothing() {
 }
 
 #[test]
+fn the_cache_is_a_number_of_megabytes_or_left_to_the_program() {
+    let mut recipe = Recipe::default();
+    for (text, cache) in [("0", Cache::Megabytes(0)), ("2048", Cache::Megabytes(2048)), ("auto", Cache::Auto)] {
+        recipe.set("cache", text).unwrap();
+        assert_eq!((recipe.cache, recipe.get("cache").unwrap()), (cache, text.to_owned()));
+        assert_eq!(Recipe::from_toml(&recipe.to_toml()).unwrap(), recipe);
+    }
+    for wrong in ["-1", "half", "1.5", "1073741825"] {
+        let message = recipe.set("cache", wrong).unwrap_err().to_string();
+        assert!(message.contains("give auto, or a number of megabytes from 0 to 1073741824"), "{message}");
+    }
+    recipe.set("cache", "3").unwrap();
+    assert_eq!(recipe.training_photos(0, 2).cache_bytes, 3 << 20);
+}
+
+#[test]
 fn contradictions_and_misspelt_keys_of_a_file_are_named() {
     let cases = [
         ("epochs = 3\nresolutions = [[0, 96], [3, 128]]", "resolutions begin with epoch 3, and epochs is 3"),
