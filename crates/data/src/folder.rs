@@ -4,6 +4,7 @@ use crate::dataset::{Dataset, Item, Source, Target};
 use crate::error::Error;
 use crate::shards;
 use crate::table;
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,11 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
     if !entries.iter().any(|entry| entry.is_dir() || table::names_labels(entry)) {
         let files = shards::in_folder(&entries)?;
         if !files.is_empty() {
-            return shards::open(path, &files, known);
+            let mut set = shards::open(path, &files, known)?;
+            let used: HashSet<PathBuf> = files.into_iter().collect();
+            set.ignored =
+                entries.into_iter().filter(|file| !used.contains(file) && !shards::is_class_list(file)).collect();
+            return Ok(set);
         }
     }
     let mut folders = Vec::new();

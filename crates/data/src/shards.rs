@@ -18,7 +18,7 @@ use crate::archive::Archive;
 use crate::dataset::{Dataset, Item, Source, Target};
 use crate::error::Error;
 use classes::Classes;
-pub(crate) use find::{are_in, expand, in_folder, parts};
+pub(crate) use find::{are_in, expand, in_folder, is_class_list, parts};
 use scan::{Sample, Shard};
 
 /// Opens shards, `path` being what messages call them all.

@@ -88,6 +88,14 @@ fn says(file: &Path, words: &[&str]) -> bool {
     parts.any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)))
 }
 
+/// Names of a list of class names.
+const LISTS: [&str; 2] = ["classes.txt", "classes.json"];
+
+/// Whether a file is called as a list of class names is.
+pub(crate) fn is_class_list(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| LISTS.iter().any(|list| name == *list))
+}
+
 /// A list of class names beside shards: in their folder or, where that is one part's, above it.
 pub(super) fn class_list(shard: &Path) -> Option<PathBuf> {
     let folder = shard.parent()?;
@@ -95,6 +103,6 @@ pub(super) fn class_list(shard: &Path) -> Option<PathBuf> {
         |name: &str| [&TRAIN[..], &VALIDATION, &TEST].concat().iter().any(|part| name.eq_ignore_ascii_case(part));
     let above = folder.file_name().and_then(|name| name.to_str()).filter(|name| is_part(name)).and(folder.parent());
     let places = [Some(folder), above].into_iter().flatten();
-    let lists = places.flat_map(|place| ["classes.txt", "classes.json"].map(|name| place.join(name)));
+    let lists = places.flat_map(|place| LISTS.map(|name| place.join(name)));
     lists.into_iter().find(|list| fs::metadata(list).is_ok_and(|found| found.is_file()))
 }
