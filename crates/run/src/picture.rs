@@ -193,8 +193,8 @@ fn tick(sum: f64) -> f64 {
     steps.into_iter().find(|step| sum / step >= 4.0).unwrap_or(power)
 }
 
-/// Text that XML takes.
-fn escaped(text: &str) -> String {
+/// Text that XML takes between tags.
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -47,6 +47,9 @@ pub enum Error {
         /// How many labels it has.
         labels: usize,
     },
+    /// A confusion matrix of photos with any number of labels.
+    #[error("photos with any number of labels have no confusion matrix: labels are not taken for one another")]
+    NoConfusion,
     /// Training has run away.
     #[error(
         "at step {step} {layer} is not a number any more: lower the learning rate (--lr) or clip gradients (clip_norm); {}",

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use mobilenet_data::{Loader, Target};
+use mobilenet_data::Loader;
 use mobilenet_kernels::Pool;
 use mobilenet_run::Program;
 use mobilenet_run::classify::top_k;
 use serde::Serialize;
 
+use crate::assess::{Predictions, Reading, predict_as};
 use crate::error::Error;
-use crate::kept::Kept;
-use crate::loss::{CrossEntropy, Targets, binary_cross_entropy};
+use crate::loss::{Softmax, binary_cross_entropy};
 
 /// How many of the likeliest classes the second figure looks at.
 const FIVE: usize = 5;
@@ -46,7 +46,8 @@ impl std::fmt::Display for Evaluation {
     }
 }
 
-/// Runs `program`, compiled for its logits, over all readable photos of `loader`, which is made for evaluation.
+/// Runs `program`, compiled for its logits, over all readable photos of `loader`, which is made for evaluation. It takes the
+/// memory of [`Predictions`].
 ///
 /// # Errors
 /// Where the network cannot take the photos' size, or none can be read.
@@ -56,91 +57,54 @@ pub fn evaluate(program: &Program, loader: &Loader, pool: &Arc<Pool>) -> Result<
 
 /// As [`evaluate`], by labels or by classes whatever the photos have.
 pub(crate) fn of(program: &Program, loader: &Loader, by_labels: bool, pool: &Arc<Pool>) -> Result<Evaluation, Error> {
-    let [h, w] = loader.options().preprocessing.size;
-    let mut kept = Kept::none();
-    let mut figures = if by_labels { Figures::Labels(Labels::default()) } else { Figures::Classes(Classes::default()) };
-    let mut photos = 0;
-    for batch in loader.epoch(0, 0) {
-        let batch = batch?;
-        let arena = kept.of([batch.len(), h, w], |[n, h, w]| program.arena(n, h, w, pool))?;
-        arena.input_mut().copy_from_slice(&batch.images);
-        program.run(arena);
-        let logits = arena.output("logits").unwrap_or_default();
-        match &mut figures {
-            Figures::Classes(classes) => classes.add(logits, &batch.targets),
-            Figures::Labels(labels) => labels.add(logits, &batch.targets),
-        }
-        photos += batch.len();
-        loader.recycle(batch);
+    let reading = Reading { by_labels, ..Reading::default() };
+    Ok(predict_as(program, loader, reading, pool)?.evaluation())
+}
+
+impl Predictions {
+    /// The figures of all photos.
+    pub fn evaluation(&self) -> Evaluation {
+        if self.reading().by_labels { self.of_labels() } else { self.of_classes() }
     }
-    Ok(match figures {
-        Figures::Classes(Classes { classes, top1, top5, loss }) => {
-            let n = photos as f64;
-            let [top1, top5] = [top1, top5].map(|count| count as f64 / n);
-            let top5 = (classes > FIVE).then_some(top5);
-            Evaluation { photos, top1: Some(top1), top5, mean_average_precision: None, loss: loss / n }
+
+    fn of_classes(&self) -> Evaluation {
+        let (mut top1, mut top5, mut loss) = (0, 0, 0.0);
+        for (row, target) in self.logits().zip(self.targets()) {
+            let class = target.labels()[0] as usize;
+            loss -= Softmax::new(row, 1.0).log(row[class]);
+            let place = top_k(row, FIVE).iter().position(|(answer, _)| *answer == class);
+            top1 += usize::from(place == Some(0));
+            top5 += usize::from(place.is_some());
         }
-        Figures::Labels(labels) => labels.evaluation(photos),
-    })
-}
-
-enum Figures {
-    Classes(Classes),
-    Labels(Labels),
-}
-
-/// Sums over photos of one class each.
-#[derive(Default)]
-struct Classes {
-    classes: usize,
-    top1: usize,
-    top5: usize,
-    loss: f64,
-}
-
-impl Classes {
-    fn add(&mut self, logits: &[f32], targets: &[Target]) {
-        let classes = logits.len() / targets.len();
-        let targets: Vec<usize> = targets.iter().map(|target| target.labels()[0] as usize).collect();
-        let mut unused = vec![0.0; logits.len()];
-        let loss = CrossEntropy::default().run(logits, classes, Targets::Classes(&targets), &mut unused);
-        self.classes = classes;
-        self.loss += loss * targets.len() as f64;
-        for (row, &target) in logits.chunks_exact(classes).zip(&targets) {
-            let place = top_k(row, FIVE).iter().position(|(class, _)| *class == target);
-            self.top1 += usize::from(place == Some(0));
-            self.top5 += usize::from(place.is_some());
-        }
-    }
-}
-
-/// Every logit with whether the photo has that label, a list a label.
-#[derive(Default)]
-struct Labels {
-    of: Vec<Vec<(f32, bool)>>,
-    loss: f64,
-}
-
-impl Labels {
-    fn add(&mut self, logits: &[f32], targets: &[Target]) {
-        let classes = logits.len() / targets.len();
-        self.of.resize(classes, Vec::new());
-        let mut rows = vec![0.0; logits.len()];
-        for (row, target) in rows.chunks_exact_mut(classes).zip(targets) {
-            target.labels().iter().for_each(|&label| row[label as usize] = 1.0);
-        }
-        let mut unused = vec![0.0; logits.len()];
-        self.loss += binary_cross_entropy(logits, classes, &rows, None, &mut unused) * targets.len() as f64;
-        for (i, (&logit, &target)) in logits.iter().zip(&rows).enumerate() {
-            self.of[i % classes].push((logit, target > 0.0));
+        let n = self.len() as f64;
+        let share = |count: usize| count as f64 / n;
+        Evaluation {
+            photos: self.len(),
+            top1: Some(share(top1)),
+            top5: (self.classes() > FIVE).then(|| share(top5)),
+            mean_average_precision: None,
+            loss: loss / n,
         }
     }
 
-    fn evaluation(mut self, photos: usize) -> Evaluation {
-        let precisions: Vec<f64> = self.of.iter_mut().filter_map(|scores| average_precision(scores)).collect();
+    fn of_labels(&self) -> Evaluation {
+        let classes = self.classes();
+        let (mut loss, mut unused) = (0.0, vec![0.0; classes]);
+        for (row, target) in self.logits().zip(self.targets()) {
+            let mut truth = vec![0.0; classes];
+            target.labels().iter().for_each(|&label| truth[label as usize] = 1.0);
+            loss += binary_cross_entropy(row, classes, &truth, None, &mut unused);
+        }
+        let figures = self.class_figures();
+        let precisions: Vec<f64> = figures.iter().filter_map(|label| label.average_precision).collect();
         let mean = precisions.iter().sum::<f64>() / precisions.len().max(1) as f64;
-        let loss = self.loss / photos as f64;
-        Evaluation { photos, top1: None, top5: None, mean_average_precision: Some(mean), loss }
+        Evaluation {
+            photos: self.len(),
+            top1: None,
+            top5: None,
+            mean_average_precision: Some(mean),
+            loss: loss / self.len() as f64,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod accumulate;
 pub mod arena;
+pub mod assess;
 pub mod average;
 pub mod checkpoint;
 mod differentiate;
@@ -29,6 +30,7 @@ mod teacher;
 pub mod trainer;
 
 pub use arena::TrainArena;
+pub use assess::{Predictions, predict};
 pub use error::Error;
 pub use evaluate::{Evaluation, evaluate};
 pub use folder::RunFolder;

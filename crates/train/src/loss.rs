@@ -163,14 +163,14 @@ pub fn balanced_weights(counts: &[usize]) -> Vec<f32> {
 }
 
 /// The softmax of one row at a temperature.
-struct Softmax {
+pub(crate) struct Softmax {
     temperature: f64,
     /// Logarithm of the sum of the powers.
     log_sum: f64,
 }
 
 impl Softmax {
-    fn new(logits: &[f32], temperature: f64) -> Softmax {
+    pub fn new(logits: &[f32], temperature: f64) -> Softmax {
         // NaN must come through, which `f64::max` would hide: then the sum is NaN.
         let largest = logits.iter().fold(f64::NEG_INFINITY, |a, &x| a.max(f64::from(x)));
         let sum: f64 = logits.iter().map(|&x| ((f64::from(x) - largest) / temperature).exp()).sum();
@@ -178,7 +178,7 @@ impl Softmax {
     }
 
     /// Logarithm of the probability of a logit of the row.
-    fn log(&self, logit: f32) -> f64 {
+    pub fn log(&self, logit: f32) -> f64 {
         f64::from(logit) / self.temperature - self.log_sum
     }
 }

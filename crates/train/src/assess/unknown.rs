@@ -1,0 +1,76 @@
+//! When to say 'I do not know': the largest probability as the measure (Hendrycks and Gimpel, arXiv 1610.02136).
+
+use serde::Serialize;
+
+use super::Predictions;
+
+/// Thresholds of a curve: 0, 0.01 … 1.
+const THRESHOLDS: usize = 101;
+
+/// How far a threshold stays below the least sure photo that is to be answered: single precision on another machine, with
+/// other threads or by another batch, differs by less.
+const MARGIN: f64 = 1e-5;
+
+/// What a threshold does.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Refusal {
+    /// Photos whose likeliest class has a smaller probability are answered 'unknown'.
+    pub threshold: f64,
+    /// Share of the photos of known classes that are.
+    pub known_refused: f64,
+    /// Share of the photos of unknown classes that are, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_found: Option<f64>,
+}
+
+impl Predictions {
+    /// What every threshold of 0, 0.01 … 1 does to these photos, and to `unknown` ones, whose classes the network does not
+    /// know and whose targets are not looked at.
+    pub fn refusals(&self, unknown: Option<&Predictions>) -> Vec<Refusal> {
+        let thresholds = (0..THRESHOLDS).map(|i| i as f64 / (THRESHOLDS - 1) as f64);
+        self.refusals_at(unknown, thresholds)
+    }
+
+    /// As [`refusals`](Self::refusals), at these thresholds.
+    pub fn refusals_at(
+        &self,
+        unknown: Option<&Predictions>,
+        thresholds: impl IntoIterator<Item = f64>,
+    ) -> Vec<Refusal> {
+        let (known, unknown) = (self.sorted_sureness(), unknown.map(Predictions::sorted_sureness));
+        let share = |sorted: &[f64], threshold: f64| {
+            sorted.partition_point(|&sureness| sureness < threshold) as f64 / sorted.len() as f64
+        };
+        let refusal = |threshold| Refusal {
+            threshold,
+            known_refused: share(&known, threshold),
+            unknown_found: unknown.as_ref().map(|unknown| share(unknown, threshold)),
+        };
+        thresholds.into_iter().map(refusal).collect()
+    }
+
+    /// The largest threshold that refuses at most this share (0 … 1) of these photos, a hair below the probability of the
+    /// first photo that is to be answered. Where many photos have the same probability, it refuses fewer.
+    pub fn threshold(&self, share_refused: f64) -> f64 {
+        let sorted = self.sorted_sureness();
+        let refused = (share_refused.clamp(0.0, 1.0) * sorted.len() as f64 + 1e-9) as usize;
+        sorted.get(refused).map_or(1.0, |first_answered| first_answered * (1.0 - MARGIN))
+    }
+
+    fn sorted_sureness(&self) -> Vec<f64> {
+        let mut sureness: Vec<f64> = self.sureness().collect();
+        sureness.sort_by(f64::total_cmp);
+        sureness
+    }
+}
+
+/// How well sureness tells `known` photos from `unknown` ones whatever the threshold: the probability that of one of each
+/// the known one is the surer, half a point where they are equal (the area under the ROC curve; arXiv 1610.02136, section
+/// 2). 0.5 is chance.
+pub fn auroc(known: &Predictions, unknown: &Predictions) -> f64 {
+    let (known, unknown) = (known.sorted_sureness(), unknown.sorted_sureness());
+    let below = |sureness: f64| unknown.partition_point(|&other| other < sureness);
+    let not_above = |sureness: f64| unknown.partition_point(|&other| other <= sureness);
+    let points: f64 = known.iter().map(|&sureness| (below(sureness) + not_above(sureness)) as f64 / 2.0).sum();
+    points / (known.len() * unknown.len()) as f64
+}
