@@ -1,44 +1,69 @@
-//! `mobilenet eval`: how good is a network on these photos?
+//! `mobilenet eval`: how good is a network on these photos, where is it wrong, and is it as sure as it should be?
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod compare;
+mod pictures;
+mod report;
+mod tested;
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mobilenet::Program;
-use mobilenet::data::{Dataset, Loader, LoaderOptions, Splits};
-use mobilenet::run::labels::Labels;
-use mobilenet::run::program::Options;
-use mobilenet::train::{Evaluation, evaluate};
-use serde::Serialize;
+use mobilenet::net::file;
+use mobilenet::run::image::check_writable;
 
-use crate::args::{KnownArgs, MAX_BATCH, PrecisionArg, RunArgs, weights_file};
+use self::report::Report;
+use crate::args::{KnownArgs, MAX_BATCH, PrecisionArg, RunArgs, seconds, weights_file};
 use crate::failure::Failure;
 use crate::print;
 
-/// Measure a network's accuracy on labelled photos
+/// Up to so many classes each has its line unasked.
+const FEW_CLASSES: usize = 20;
+
+/// Measure networks' accuracy on labelled photos
 #[derive(Args)]
 #[command(
     after_help = "Where the weights name their classes, the data's classes are matched by name; otherwise by their
 order, which is said. Of a folder with train/ and val/, the validation photos are taken.
+Several weights files are compared in one table, with the median latency of one photo here.
 
 Examples:
   mobilenet eval runs/train/model.safetensors photos/val
-  mobilenet eval runs/train/model.safetensors photos/ --json"
+  mobilenet eval runs/train/model.safetensors photos/ --json
+  mobilenet eval runs/train/model.safetensors photos/ --confusion confusion.svg --mistakes mistakes.jpg
+  mobilenet eval runs/train/model.safetensors photos/ --unknown other-photos/
+  mobilenet eval runs/a/model.safetensors runs/b/model.safetensors photos/"
 )]
 pub struct Eval {
-    /// Weights
-    #[arg(value_parser = weights_file())]
-    weights: PathBuf,
+    /// Weights: a file, or several to compare
+    #[arg(required = true, num_args = 1.., value_name = "FILE", value_parser = weights_file())]
+    weights: Vec<PathBuf>,
     /// Labelled photos: a folder per class, train/ and val/ with such folders, or a CSV beside its archive
+    #[arg(required = true)]
     data: PathBuf,
+    /// Print each class's figures, the worst first [default: where there are 20 classes or fewer]
+    #[arg(long)]
+    classes: bool,
+    /// Draw the confusion matrix into this file
+    #[arg(long, value_name = "FILE.svg", value_hint = clap::ValueHint::FilePath)]
+    confusion: Option<PathBuf>,
+    /// Draw the surest mistakes as a contact sheet: .png, .jpg or .webp
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    mistakes: Option<PathBuf>,
+    /// Photos of classes that the network does not know: print which share of them each threshold for 'unknown' finds, and
+    /// which share of the known ones it refuses
+    #[arg(long, value_name = "DATA", value_hint = clap::ValueHint::AnyPath)]
+    unknown: Option<PathBuf>,
     /// Photos in a call
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
     /// How weights are stored
     #[arg(long, default_value = "f32")]
     precision: PrecisionArg,
-    /// Print one JSON object: photos, unreadable, top1 and top5 (or mean_average_precision for photos of several labels),
-    /// loss, classes_by
+    /// How long to measure the latency of each of several networks
+    #[arg(long, default_value = "1", value_parser = seconds, allow_negative_numbers = true)]
+    seconds: f64,
+    /// Print one JSON object a weights file: photos, unreadable, top1 and top5 (or mean_average_precision for photos of
+    /// several labels), loss, classes_by, calibration …
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -47,69 +72,31 @@ pub struct Eval {
     run: RunArgs,
 }
 
-/// How the data's classes were found among the network's.
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum ClassesBy {
-    Name,
-    Order,
-}
-
-/// What is printed.
-#[derive(Serialize)]
-struct Report {
-    #[serde(flatten)]
-    figures: Evaluation,
-    unreadable: usize,
-    classes_by: ClassesBy,
-}
-
 impl Eval {
     pub fn run(self) -> Result<(), Failure> {
-        let loaded = mobilenet::net::load(&self.weights, &self.known.overrides()?)?;
-        loaded.expect_classifier(&self.weights)?;
-        loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
-        let has = loaded.recognised.spec.classes;
-        Labels::guess(&loaded.recognised).iter().for_each(|guess| note!("guessed {guess}"));
-        let labels = Labels::of_outputs(&loaded.recognised, None)?;
-        let (dataset, classes_by) = self.photos(labels.as_deref(), has)?;
-        let (isa, precision) = (self.run.isa()?, self.precision.into());
-        let options = Options { isa, precision, ..Options::default() };
-        let program = Program::compile(&loaded.graph, loaded.params, &options)?;
-        print::ignored(&dataset);
-        let photos = LoaderOptions::evaluation(self.batch as usize, loaded.recognised.preprocessing);
-        let loader = Loader::new(Arc::new(dataset), photos);
-        let figures = evaluate(&program, &loader, &self.run.pool())?;
-        let unreadable: Vec<_> = loader.unreadable().into_iter().map(|u| u.message).collect();
-        print::unreadable(&unreadable, loader.dataset().len());
-        if self.json {
-            return print::json(&Report { figures, unreadable: unreadable.len(), classes_by });
+        match &self.weights[..] {
+            [weights] => self.one(weights),
+            several => self.compare(several),
         }
-        print::line(format!("{figures}  of {} photos", figures.photos))
     }
 
-    /// The photos, their classes numbered as the network's `has` outputs are.
-    fn photos(&self, labels: Option<&[String]>, has: usize) -> Result<(Dataset, ClassesBy), Failure> {
-        if let Some(labels) = labels {
-            let dataset = Splits::open_validation_as(&self.data, labels)?;
-            if dataset.is_by_number() {
-                let (data, weights) = (self.data.display(), self.weights.display());
-                note!("{data} numbers its classes and does not name them: taken in the order of {weights}");
-                return Ok((dataset, ClassesBy::Order));
-            }
-            return Ok((dataset, ClassesBy::Name));
-        }
-        let Splits { train, validation } = Splits::open(&self.data)?;
-        let classes = train.classes().len();
-        if classes != has {
-            let (data, weights) = (self.data.display(), self.weights.display());
-            return Err(Failure::bad(format!(
-                "{data}: {classes} classes, and {weights} has {has} without names: give photos of its classes, all of them"
-            )));
-        }
-        let (weights, names) = (self.weights.display(), train.classes());
-        let (first, last) = (&names[0], &names[has - 1]);
-        note!("{weights} does not name its classes: taken in the data's order, from `{first}` to `{last}`");
-        Ok((validation.unwrap_or(train), ClassesBy::Order))
+    fn one(&self, weights: &Path) -> Result<(), Failure> {
+        // What cannot be written fails before the time is spent.
+        self.confusion.as_deref().map_or(Ok(()), file::check)?;
+        self.mistakes.as_deref().map_or(Ok(()), check_writable)?;
+        let mut network = self.load(weights)?;
+        let dataset = self.photos(weights, &network)?;
+        self.expect_harmless(weights, &dataset.0)?;
+        let unknown = self.unknown.as_deref().map(mobilenet::data::Dataset::open_photos).transpose()?;
+        let program = self.compile(&mut network)?;
+        print::ignored(&dataset.0);
+        let tested = self.test(network, &program, dataset)?;
+        tested.say_unreadable();
+        let unknown = unknown.map(|photos| self.unknown(&tested, &program, photos)).transpose()?;
+        self.confusion.as_deref().map_or(Ok(()), |path| pictures::confusion(&tested, weights, path))?;
+        let mistakes = self.mistakes.as_deref().map(|path| pictures::mistakes(&tested, path)).transpose()?;
+        let each = self.classes || tested.names().len() <= FEW_CLASSES;
+        let report = Report::new(&tested, each, self.confusion.is_some(), mistakes.as_deref(), unknown.as_ref());
+        if self.json { print::json(&report) } else { print::line(report.text()) }
     }
 }

@@ -52,6 +52,7 @@ fn commands(page: &Path) -> Vec<String> {
 fn folder() -> Folder {
     let folder = Folder::new();
     folder.photos("photos", 4);
+    folder.photos("other-photos", 1);
     for class in fs::read_dir(folder.path("photos")).unwrap().map(|entry| entry.unwrap().path()) {
         for photo in fs::read_dir(class).unwrap().map(|entry| entry.unwrap().path()) {
             Image::open(&photo).unwrap().save(photo.with_extension("jpg")).unwrap();

@@ -97,6 +97,23 @@ impl Dataset {
         Dataset::open_with(path.as_ref(), Some(classes))
     }
 
+    /// Opens all photos at `path`, whatever they show: those of a folder and the folders in it, or anything else that
+    /// [`open`](Self::open) takes. All have the one class `photo`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), less what only training needs; no photos.
+    pub fn open_photos(path: impl AsRef<Path>) -> Result<Dataset, Error> {
+        let path = path.as_ref();
+        let kind = std::fs::metadata(path).map_err(Error::io(path))?;
+        let mut set = if kind.is_dir() { folder::open_photos(path)? } else { table::open_beside(path, None)? };
+        if set.items.is_empty() {
+            return Err(Error::NoPhotos { path: path.to_owned() });
+        }
+        set.classes = vec!["photo".to_owned()];
+        set.items.iter_mut().for_each(|item| item.target = Target::Class(0));
+        Ok(set)
+    }
+
     /// Opens a CSV whose archive lies elsewhere or has another name; with a class list as [`open_as`](Self::open_as).
     ///
     /// # Errors

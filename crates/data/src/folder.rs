@@ -76,7 +76,24 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
     Ok(set)
 }
 
-/// Whether a folder holds a data set and not a class's photos: folders, a list of photos, or shards.
+/// Opens the folder's photos, and those of the folders in it, or of the single CSV in it, whatever their classes.
+pub(crate) fn open_photos(path: &Path) -> Result<Dataset, Error> {
+    if let [csv] = entries(path)?.iter().filter(|entry| table::names_labels(entry)).collect::<Vec<_>>()[..] {
+        return table::open(csv, None, None);
+    }
+    let mut set = Dataset {
+        path: path.to_owned(),
+        classes: Vec::new(),
+        items: Vec::new(),
+        archive: None,
+        ignored: Vec::new(),
+        is_by_number: false,
+    };
+    collect(path, 0, Target::Class(0), &mut set)?;
+    Ok(set)
+}
+
+/// Whether a folder holds a data set and not a class's photos: folders, or a list of photos.
 pub(crate) fn is_set(path: &Path) -> bool {
     entries(path).is_ok_and(|entries| {
         entries.iter().any(|entry| entry.is_dir() || table::names_labels(entry)) || shards::are_in(&entries)
