@@ -105,7 +105,7 @@ impl Dataset {
     pub fn open_photos(path: impl AsRef<Path>) -> Result<Dataset, Error> {
         let path = path.as_ref();
         let kind = std::fs::metadata(path).map_err(Error::io(path))?;
-        let mut set = if kind.is_dir() { folder::open_photos(path)? } else { table::open_beside(path, None)? };
+        let mut set = if kind.is_dir() { folder::open_photos(path)? } else { table::open_photos(path)? };
         if set.items.is_empty() {
             return Err(Error::NoPhotos { path: path.to_owned() });
         }

@@ -79,7 +79,7 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
 /// Opens the folder's photos, and those of the folders in it, or of the single CSV in it, whatever their classes.
 pub(crate) fn open_photos(path: &Path) -> Result<Dataset, Error> {
     if let [csv] = entries(path)?.iter().filter(|entry| table::names_labels(entry)).collect::<Vec<_>>()[..] {
-        return table::open(csv, None, None);
+        return table::open_photos(csv);
     }
     let mut set = Dataset {
         path: path.to_owned(),

@@ -50,15 +50,26 @@ pub(crate) fn open_beside(path: &Path, known: Option<&[String]>) -> Result<Datas
     open(&csv, Some(path), known)
 }
 
+/// Opens a CSV or an archive with the other beside it, where classes do not matter: a CSV may number them with gaps.
+pub(crate) fn open_photos(path: &Path) -> Result<Dataset, Error> {
+    let is_csv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    if is_csv { open_with(path, None, None, |_| Ok(Vec::new())) } else { open_beside(path, None) }
+}
+
 /// Opens a CSV and the given archive, or the one beside it.
 pub(crate) fn open(csv: &Path, archive: Option<&Path>, known: Option<&[String]>) -> Result<Dataset, Error> {
+    open_with(csv, archive, known, |classes| classes.list())
+}
+
+/// As [`open`], with the class list that `list` makes.
+fn open_with(csv: &Path, archive: Option<&Path>, known: Option<&[String]>, list: ListOf) -> Result<Dataset, Error> {
     let mut text = String::new();
     let file = File::open(csv).map_err(Error::io(csv))?;
     file.take(MAX_CSV + 1).read_to_string(&mut text).map_err(Error::io(csv))?;
     if text.len() as u64 > MAX_CSV {
         return Err(Error::TooMuch { path: csv.to_owned(), what: "the list's bytes", limit: MAX_CSV });
     }
-    let (rows, classes, is_by_number) = read_rows(csv, &text, known)?;
+    let (rows, classes, is_by_number) = read_rows(csv, &text, known, list)?;
     if rows.is_empty() {
         return Err(Error::NoPhotos { path: csv.to_owned() });
     }
@@ -220,7 +231,12 @@ impl Columns {
 }
 
 /// The lines below the header, the class list, and whether a known class was told by its number alone.
-fn read_rows(csv: &Path, text: &str, known: Option<&[String]>) -> Result<(Vec<Row>, Vec<String>, bool), Error> {
+fn read_rows(
+    csv: &Path,
+    text: &str,
+    known: Option<&[String]>,
+    list: ListOf,
+) -> Result<(Vec<Row>, Vec<String>, bool), Error> {
     let records = csv::parse(text).map_err(|(number, reason)| line(csv, number, reason))?;
     let Some(((_, header), records)) = records.split_first() else {
         return Err(Error::NoPhotos { path: csv.to_owned() });
@@ -248,8 +264,11 @@ fn read_rows(csv: &Path, text: &str, known: Option<&[String]>) -> Result<(Vec<Ro
         rows.push(Row { line: *number, file: fields[columns.file].clone(), target, place });
     }
     let is_by_number = classes.is_by_number;
-    Ok((rows, classes.list()?, is_by_number))
+    Ok((rows, list(classes)?, is_by_number))
 }
+
+/// Makes a class list, once all lines were seen.
+type ListOf = fn(Classes) -> Result<Vec<String>, Error>;
 
 /// How classes are numbered.
 struct Classes<'a> {

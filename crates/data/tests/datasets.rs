@@ -253,6 +253,29 @@ fn photos_may_lie_beside_the_csv() {
 }
 
 #[test]
+fn photos_whose_classes_do_not_matter_open_from_any_layout() {
+    let red = photo([200, 0, 0]);
+    let folder = folder(&[
+        ("loose/a.bmp", &red),
+        ("loose/deep/b.bmp", &red),
+        ("loose/notes.txt", b""),
+        ("list/a.bmp", &red),
+        ("list/b.bmp", &red),
+        ("list/gaps.csv", b"file,class\na.bmp,2\nb.bmp,4000000000\n"),
+        ("bare/notes.txt", b""),
+    ]);
+    for (name, photos) in [("loose", 2), ("list", 2), ("list/gaps.csv", 2)] {
+        let set = Dataset::open_photos(folder.path().join(name)).unwrap();
+        assert_eq!((targets(&set), set.has_labels()), (vec![0; photos], false), "{name}");
+        assert!(set.read(photos - 1).is_ok(), "{name}");
+    }
+    let error = |name: &str| text(&Dataset::open_photos(folder.path().join(name)).unwrap_err(), &folder);
+    assert!(error("bare").starts_with("bare: no photos here"), "{}", error("bare"));
+    assert!(error("loose/notes.txt").starts_with("loose/notes.txt: this is no data set"));
+    assert!(error("none").starts_with("none: No such file"));
+}
+
+#[test]
 fn csvs_that_make_no_sense_are_refused_with_the_line() {
     let table: &[(&str, &str)] = &[
         ("", "x.csv: no photos here; a data set is a folder with a folder per class, photos inside"),

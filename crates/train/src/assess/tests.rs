@@ -179,10 +179,10 @@ fn the_area_under_the_curve_is_scikit_learns() {
 #[test]
 fn where_nothing_is_wrong_no_temperature_is_told() {
     assert_eq!(two(&[([2.0, 1.0], 0), ([0.0, 9.0], 1)]).temperature(), 1.0);
-    // Worse than chance, and a mistake so slight that next to no temperature is low enough.
+    // Worse than chance, and a mistake by so little that no temperature is low enough.
     assert_eq!(two(&[([2.0, 1.0], 1), ([0.0, 9.0], 1), ([9.0, 0.0], 1)]).temperature(), MAX_TEMPERATURE);
     let mut slight = vec![([9.0, 0.0], 0); 50];
-    slight.push(([0.0, 1e-3], 0));
+    slight.push(([0.0, 0.0], 1));
     assert_eq!(two(&slight).temperature(), MIN_TEMPERATURE);
     assert_eq!(two(&[([0.0, 0.0], 0)]).calibration(1.0).error, 0.5);
 }
