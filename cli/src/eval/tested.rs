@@ -9,7 +9,7 @@ use mobilenet::run::Labels;
 use mobilenet::run::program::Options;
 use mobilenet::train::assess::predict_as;
 use mobilenet::train::{self, Predictions, predict};
-use mobilenet::{Params, Pool, Program};
+use mobilenet::{Pool, Program};
 use serde::Serialize;
 
 use super::Eval;
@@ -72,7 +72,7 @@ impl Eval {
     /// Its program, which takes the weights.
     pub(super) fn compile(&self, network: &mut Loaded) -> Result<Program, Failure> {
         let options = Options { isa: self.run.isa()?, precision: self.precision.into(), ..Options::default() };
-        let params = std::mem::replace(&mut network.params, Params::default());
+        let params = std::mem::take(&mut network.params);
         Ok(Program::compile(&network.graph, params, &options)?)
     }
 

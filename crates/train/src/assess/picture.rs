@@ -16,11 +16,16 @@ const MAX_NAMED: usize = 50;
 const PLACE: f64 = 28.0;
 const LONGEST: f64 = 1000.0;
 
-/// Pixels around all, above the matrix for the title, a letter's width on average, and between a name and the matrix.
+/// Pixels around all, above the matrix for the title, a letter's width on average and in the title, and between a name and the
+/// matrix.
 const MARGIN: f64 = 24.0;
 const HEADING: f64 = 64.0;
 const LETTER: f64 = 6.6;
+const LARGE_LETTER: f64 = 10.0;
 const GAP: f64 = 8.0;
+
+/// Pixels of the heading's second line.
+const LEAST: f64 = 500.0;
 
 /// Letters of a name that are drawn.
 const MAX_LETTERS: usize = 28;
@@ -41,7 +46,8 @@ impl Confusion {
             picture.names();
         }
         self.cells().for_each(|cell| picture.place(cell));
-        picture.finish()
+        picture.frame();
+        picture.finish(title)
     }
 }
 
@@ -87,6 +93,10 @@ impl Picture<'_> {
         self.line(format_args!("<text x=\"{MARGIN}\" y=\"30\" font-size=\"16\" font-weight=\"bold\">{title}</text>"));
         let what = "rows: what photos show; columns: what was answered; colour: share of the row";
         self.line(format_args!("<text x=\"{MARGIN}\" y=\"50\">{what}</text>"));
+    }
+
+    /// Around the matrix.
+    fn frame(&mut self) {
         let Picture { left, top, side, .. } = *self;
         self.line(format_args!(
             "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{side:.1}\" height=\"{side:.1}\" fill=\"none\" stroke=\"#bbb\"/>"
@@ -133,9 +143,10 @@ impl Picture<'_> {
         self.line(format_args!("</g>"));
     }
 
-    fn finish(self) -> String {
-        // As wide as the heading's second line at least.
-        let (width, height) = ((self.left + self.side + MARGIN).max(560.0), self.top + self.side + MARGIN);
+    fn finish(self, title: &str) -> String {
+        // As wide as the heading at least, whose letters are larger.
+        let heading = (title.chars().count() as f64 * LARGE_LETTER).max(LEAST) + 2.0 * MARGIN;
+        let (width, height) = ((self.left + self.side + MARGIN).max(heading), self.top + self.side + MARGIN);
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
              viewBox=\"0 0 {width:.0} {height:.0}\" font-family=\"system-ui, sans-serif\" font-size=\"12\" \

@@ -122,7 +122,7 @@ fn bins_and_their_error_are_as_by_hand() {
     // Gaps of 0.25, 0.1 and 0.6, by half, a quarter and a quarter of the photos.
     near(error, (2.0 * 0.25 + 0.1 + 0.6) / 4.0, 1e-7);
     assert_eq!(bins.len(), BINS);
-    let filled: Vec<_> = bins.iter().enumerate().filter(|(_, bin)| bin.answers > 0).map(|(i, bin)| (i, bin)).collect();
+    let filled: Vec<_> = bins.iter().enumerate().filter(|(_, bin)| bin.answers > 0).collect();
     // Up to 9/15 · (1 + rounding) belongs to the ninth or tenth bin.
     assert_eq!(filled.iter().map(|(i, bin)| (*i, bin.answers)).collect::<Vec<_>>()[1..], [(11, 2), (13, 1)]);
     assert_eq!((filled[1].1.accuracy, filled[2].1.accuracy), (Some(0.5), Some(1.0)));
