@@ -10,7 +10,7 @@ use mobilenet_net::arch::{self, Spec, Table};
 use mobilenet_net::graph::Parameter;
 use mobilenet_net::{Graph, Params, init};
 use mobilenet_run::MemoryUse;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Machine, Trainer, average, resume, save, steps_in_epoch};
 use crate::accumulate::Accumulator;
@@ -60,7 +60,7 @@ impl Start {
 }
 
 /// Where a run's weights come from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "from")]
 pub enum Origin {
     /// Random numbers.

@@ -1,0 +1,23 @@
+//! `log.jsonl`: every event as a JSON object a line, steps thinned out.
+
+use super::{Event, Format, Thinned};
+
+#[derive(Default)]
+pub struct JsonLines {
+    steps: Thinned,
+}
+
+impl Format for JsonLines {
+    fn beginning(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn event(&mut self, event: &Event) -> Vec<u8> {
+        if matches!(event, Event::Step { .. }) && !self.steps.picks() {
+            return Vec::new();
+        }
+        let mut line = serde_json::to_vec(event).expect("numbers and names are JSON");
+        line.push(b'\n');
+        line
+    }
+}
