@@ -49,6 +49,13 @@ impl Default for Layout {
 #[derive(Clone, Debug)]
 pub struct Thumbnail(Image);
 
+impl Thumbnail {
+    /// The small photo.
+    pub fn image(&self) -> &Image {
+        &self.0
+    }
+}
+
 /// Up to [`MAX_CELLS`] photos in one picture.
 ///
 /// # Examples

@@ -20,6 +20,9 @@ pub enum Error {
     /// Of the photos.
     #[error(transparent)]
     Data(#[from] mobilenet_data::Error),
+    /// Of a picture to be drawn.
+    #[error(transparent)]
+    Picture(#[from] mobilenet_run::image::Error),
     /// A run's folder that nothing can be written to.
     #[error("{}: no run can be kept here: {source}; give another folder with -o", folder.display())]
     Folder {

@@ -5,6 +5,7 @@
 
 mod begin;
 mod event;
+mod report;
 mod resume;
 mod save;
 

@@ -30,15 +30,26 @@ impl Image {
         Ok(file::write(path, &bytes)?)
     }
 
+    /// The bytes of a JPEG file. `quality` is of 100.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] for a picture with a side above 65535.
+    pub fn to_jpeg(&self, quality: u8) -> Result<Vec<u8>, Error> {
+        self.encode_with(Format::Jpeg, quality, "picture")
+    }
+
     fn encode(&self, format: Format, name: &str) -> Result<Vec<u8>, Error> {
+        self.encode_with(format, JPEG_QUALITY, name)
+    }
+
+    /// `quality` is of 100, and JPEG's alone.
+    fn encode_with(&self, format: Format, quality: u8, name: &str) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         let to = Cursor::new(&mut bytes);
         // Sides fit: nothing larger than MAX_SIDE is decoded or drawn.
         let (width, height, color) = (self.width as u32, self.height as u32, ExtendedColorType::Rgb8);
         match format {
-            Format::Jpeg => {
-                JpegEncoder::new_with_quality(to, JPEG_QUALITY).write_image(&self.rgb, width, height, color)
-            }
+            Format::Jpeg => JpegEncoder::new_with_quality(to, quality).write_image(&self.rgb, width, height, color),
             Format::WebP => WebPEncoder::new_lossless(to).write_image(&self.rgb, width, height, color),
             _ => PngEncoder::new(to).write_image(&self.rgb, width, height, color),
         }
