@@ -35,8 +35,8 @@ const HEADINGS: [&str; 4] = ["Photos and folder", "Network", "Training", "Settin
 columns file, class, name beside a .tar or .tar.gz. With columns file, label, label a photo may have any number of labels, \
 which --loss binary learns. docs/training.md explains every setting.
 
-A run leaves in its folder: model.safetensors (for `classify`, `eval`, `bench`), checkpoint.safetensors and the one \
-before, log.jsonl, recipe.toml. Ctrl-C writes a checkpoint and ends with exit code 130. With --resume the run goes on by \
+A run leaves in its folder: model.safetensors (for `classify`, `eval`, `bench`), report.html, checkpoint.safetensors and \
+the one before, log.jsonl, log.csv, TensorBoard's event files, recipe.toml. Ctrl-C writes a checkpoint and ends with exit code 130. With --resume the run goes on by \
 the recipe in its folder, with the same bits as if it had never stopped; where there is no checkpoint yet, it begins.
 
 Examples:
@@ -164,6 +164,10 @@ impl Train {
         print::unreadable(&trainer.unreadable(), photos);
         match ended? {
             Ended::Done => {
+                // The network is there, whatever keeps its report from being written.
+                if let Err(error) = trainer.report() {
+                    note!("warning: there is no report: {error}");
+                }
                 note!("done: mobilenet classify photo.jpg --weights {}", print::quoted(&self.output.join(MODEL)));
                 Ok(())
             }

@@ -21,8 +21,6 @@ pub struct History {
     pub epochs: Vec<Epoch>,
     /// Seconds up to the last epoch that each sitting completed, all together.
     pub seconds: f64,
-    /// Those of the sitting that is being read.
-    sitting: f64,
 }
 
 /// A step.
@@ -45,8 +43,8 @@ pub struct Epoch {
     pub training_top1: Option<f64>,
     /// On the validation photos, where there are any.
     pub validation: Option<Figures>,
-    /// Seconds of the sitting.
-    seconds: f64,
+    /// Seconds from the beginning of the sitting.
+    pub seconds: f64,
 }
 
 /// As [`Evaluation`](crate::Evaluation) has them; a loss that is no number is none.
@@ -88,35 +86,47 @@ impl History {
             return Ok(History::default());
         }
         let file = File::open(&path).map_err(io(&path))?;
-        let mut history = History::default();
+        let mut reader = Reader::default();
         for line in BufReader::new(file).split(b'\n') {
             if let Ok(line) = serde_json::from_slice(&line.map_err(io(&path))?) {
-                history.add(line);
+                reader.add(line);
             }
         }
-        history.end_sitting();
-        Ok(history)
+        reader.end_sitting();
+        Ok(reader.history)
     }
+}
 
+/// A history, line by line.
+#[derive(Default)]
+struct Reader {
+    history: History,
+    /// Seconds of the sitting so far.
+    sitting: f64,
+}
+
+impl Reader {
     fn add(&mut self, line: Line) {
         match line {
             Line::Start { weights: Origin::Checkpoint { epoch, .. } } => {
                 self.end_sitting();
                 // What came after the checkpoint is done again.
-                self.steps.retain(|step| step.epoch < epoch);
-                self.epochs.retain(|done| done.epoch <= epoch);
+                self.history.steps.retain(|step| step.epoch < epoch);
+                self.history.epochs.retain(|done| done.epoch <= epoch);
             }
-            Line::Start { weights } => *self = History { origin: Some(weights), ..History::default() },
-            Line::Step(step) => self.steps.push(step),
+            Line::Start { weights } => {
+                *self = Reader { history: History { origin: Some(weights), ..History::default() }, sitting: 0.0 };
+            }
+            Line::Step(step) => self.history.steps.push(step),
             Line::Epoch(epoch) => {
                 self.sitting = epoch.seconds;
-                self.epochs.push(epoch);
+                self.history.epochs.push(epoch);
             }
             Line::Other => {}
         }
     }
 
     fn end_sitting(&mut self) {
-        self.seconds += std::mem::take(&mut self.sitting);
+        self.history.seconds += std::mem::take(&mut self.sitting);
     }
 }

@@ -23,7 +23,7 @@ use crate::trainer::{MODEL, Machine, Plan};
 /// Mistakes that are shown.
 const MISTAKES: usize = 24;
 /// For each latency.
-const SECONDS: f64 = 0.5;
+const SECONDS: f64 = 0.2;
 
 /// What a report is made of.
 pub struct Sources<'a> {
@@ -50,7 +50,7 @@ pub struct Sources<'a> {
 }
 
 impl Report {
-    /// Reads the log, measures latencies for about a second, and makes the pictures.
+    /// Reads the log, measures latencies for less than a second, and makes the pictures.
     ///
     /// # Errors
     /// A log or a network's file that cannot be read; photos to learn from of which none can be read any more.
