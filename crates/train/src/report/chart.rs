@@ -6,7 +6,7 @@ use maud::{Markup, html};
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 260.0;
 /// Where the plot lies: left, top, right, bottom.
-const PLOT: [f64; 4] = [48.0, 12.0, WIDTH - 12.0, HEIGHT - 38.0];
+const PLOT: [f64; 4] = [48.0, 12.0, WIDTH - 24.0, HEIGHT - 38.0];
 /// Ticks along an axis, at most.
 const MAX_TICKS: f64 = 6.0;
 /// Points of a line that have a circle with a title, at most.
@@ -151,7 +151,7 @@ pub fn legend(title: &str, lines: &[Line]) -> Markup {
         figcaption {
             strong { (title) }
             @for line in lines {
-                " " span class={ "key " (line.class) } {} " " (line.name)
+                " " span class="key" { span class=(line.class) {} (line.name) }
             }
         }
     }
@@ -209,6 +209,6 @@ mod tests {
         let points = vec![[0.0, 0.0], [1.0, 1.0], [2.0, f64::NAN], [3.0, 0.5]];
         let line = chart.line(&Line { name: "a", class: "b", points, is_marked: true }).into_string();
         assert_eq!((line.matches("<polyline").count(), line.matches("<circle").count()), (2, 3));
-        assert!(line.contains("points=\"48,222 143,12\"") && !line.contains("NaN"), "{line}");
+        assert!(line.contains("points=\"48,222 140,12\"") && !line.contains("NaN"), "{line}");
     }
 }
