@@ -50,6 +50,11 @@ fn a_run_says_what_it_will_do_and_where_its_weights_come_from() {
     assert_eq!((&events[2]["epoch"], &events[2]["validation"]["top5"]), (&json!(2.0), &Value::Null));
     let log = fs::read_to_string(folder.path("run/log.jsonl")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(log.lines().next().unwrap()).unwrap(), plan);
+    assert_eq!(fs::read_to_string(folder.path("run/log.csv")).unwrap().lines().count(), 3);
+    let names = fs::read_dir(folder.path("run")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.filter_map(|name| name.into_string().ok()).any(|name| name.starts_with("events.out.tfevents.")));
+    let report = fs::read_to_string(folder.path("run/report.html")).unwrap();
+    assert!(report.contains("12 photos of 3 classes") && report.contains("top-1 of 6 validation photos"));
     let said = format!(
         "training mobilenet_v2 (width 0.25, total stride 8, 241955 parameters) on 12 photos of 3 classes, validation on \
          6\n16×16 pixels, batches of 8, 2 epochs of 2 steps, threads: 1, memory: {megabytes} MB, folder: run\nclasses: \
