@@ -53,8 +53,11 @@ fn by_epoch(history: &History, figure: impl Fn(&Epoch) -> Option<f64>) -> Vec<[f
     history.epochs.iter().filter_map(|epoch| Some([epoch.epoch, figure(epoch)?])).collect()
 }
 
-/// Means of as many steps as leave at most [`STEPS`] points.
+/// Means of as many steps as leave at most [`STEPS`] points; none where epochs tell more.
 fn steps(history: &History) -> Vec<[f64; 2]> {
+    if history.steps.len() <= history.epochs.len() {
+        return Vec::new();
+    }
     let mean = |steps: &[crate::log::history::Step]| {
         let sums = steps.iter().fold([0.0; 2], |[x, y], step| [x + step.epoch, y + step.loss]);
         sums.map(|sum| sum / steps.len() as f64)
