@@ -74,15 +74,15 @@ enum Line {
 }
 
 impl History {
-    /// Reads the log in a run's folder; an empty history where there is none. Lines that a full disk cut short are passed
-    /// over.
+    /// Reads the log in a run's folder; an empty history where there is none, or where it is no file but a device, which may
+    /// have no end. Lines that a full disk cut short are passed over.
     ///
     /// # Errors
     /// Where the file cannot be read.
     pub fn read(folder: &Path) -> Result<History, Error> {
         let path = folder.join(JSON_LINES);
         let io = mobilenet_net::Error::io;
-        if !path.exists() {
+        if !path.is_file() {
             return Ok(History::default());
         }
         let file = File::open(&path).map_err(io(&path))?;

@@ -99,6 +99,14 @@ fn lines_that_were_cut_short_or_are_unknown_are_passed_over() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_log_that_is_a_device_has_no_history() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join(JSON_LINES)).unwrap();
+    assert_eq!(History::read(folder.path()).unwrap(), History::default());
+}
+
+#[test]
 fn the_table_has_one_header_and_a_line_an_epoch() {
     let folder = tempfile::tempdir().unwrap();
     interrupted(folder.path());
