@@ -1,17 +1,24 @@
 //! `mobilenet train`: from photos to a network.
 
+mod changes;
+mod doctor;
 mod settings;
 mod watch;
 
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Args;
+use indicatif::HumanDuration;
 use mobilenet::arch::{self, WidthRule};
-use mobilenet::data::{Dataset, Splits};
+use mobilenet::data::{ByContent, Dataset, Scenes, Splits};
 use mobilenet::net::file;
+use mobilenet::net::preprocessing::Preprocessing;
 use mobilenet::train::checkpoint::{Checkpoint, Found};
+use mobilenet::train::choose::{self, Beginning, Choice};
 use mobilenet::train::recipe::BnStatistics;
 use mobilenet::train::trainer::{Ended, MODEL, Machine, Start, Trainer};
 use mobilenet::train::{Recipe, RunFolder};
@@ -19,13 +26,18 @@ use mobilenet::train::{Recipe, RunFolder};
 use crate::args::{RunArgs, weights_file};
 use crate::failure::Failure;
 use crate::print;
+use changes::ChangeArgs;
 use settings::Settings;
 use watch::Watch;
 
 /// The run's settings in its folder.
 const RECIPE: &str = "recipe.toml";
+/// Most photos of which almost equal ones are kept on one side of a split: all are decoded for it.
+const ALIKE: usize = 10_000;
+/// What `--recipe` calls the recipe of every key's default, of which nothing is chosen.
+const DEFAULT: &str = "default";
 
-const HEADINGS: [&str; 4] = ["Photos and folder", "Network", "Training", "Settings"];
+const HEADINGS: [&str; 5] = ["Photos and folder", "Network", "Training", "Settings", "Classes of a trained network"];
 
 /// Train a network on photos
 #[derive(Args)]
@@ -47,7 +59,8 @@ Examples:
 )]
 pub struct Train {
     /// Photos to learn from
-    data: PathBuf,
+    #[arg(required_unless_present_any = ["add", "rename", "drop"])]
+    data: Option<PathBuf>,
     /// Photos to check with, where DATA has none of its own
     #[arg(long, value_name = "DATA", help_heading = HEADINGS[0])]
     validation: Option<PathBuf>,
@@ -80,6 +93,12 @@ pub struct Train {
     /// A network of the same classes to learn from
     #[arg(long, value_name = "FILE", help_heading = HEADINGS[1], value_parser = weights_file())]
     teacher: Option<PathBuf>,
+    /// Learn the classifier alone, on features that one pass over the photos gives: seconds in place of minutes
+    #[arg(long, help_heading = HEADINGS[2], requires = "from", conflicts_with = "epochs")]
+    head_only: bool,
+    /// What chosen epochs and resolution should take; not for a recipe's
+    #[arg(long, value_name = "MINUTES", help_heading = HEADINGS[2], default_value_t = choose::MINUTES)]
+    minutes: f64,
     #[arg(long, value_name = "N", help_heading = HEADINGS[2], help = help("Photos that are worked on together", "batch"))]
     batch: Option<String>,
     #[arg(long, value_name = "N", help_heading = HEADINGS[2],
@@ -99,12 +118,15 @@ pub struct Train {
     #[arg(long, value_name = "N", help_heading = HEADINGS[2],
         help = help("What every random choice follows from", "seed"))]
     seed: Option<String>,
-    /// All settings as a TOML file; flags replace single ones
-    #[arg(long, value_name = "FILE", help_heading = HEADINGS[3])]
+    /// All settings as a TOML file, or `default` for every key's default; flags replace single ones. Without it, settings
+    /// are chosen for the photos and this machine
+    #[arg(long, value_name = "FILE|default", help_heading = HEADINGS[3])]
     recipe: Option<PathBuf>,
     /// Any key of a recipe as the file has it, e.g. augmentation.mixup=0.2; may be repeated
     #[arg(long, value_name = "KEY=VALUE", help_heading = HEADINGS[3])]
     set: Vec<String>,
+    #[command(flatten)]
+    changes: ChangeArgs,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -119,9 +141,16 @@ fn help(text: &str, key: &str) -> String {
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
         let machine = Machine { isa: self.run.isa()?, pool: self.run.pool() };
-        let (train, validation) = self.photos()?;
-        [Some(&train), validation.as_ref()].into_iter().flatten().for_each(|dataset| print::ignored(dataset));
-        let photos = train.len() + validation.as_ref().map_or(0, |dataset| dataset.len());
+        if let Some(from) = self.from.as_ref().filter(|_| self.changes.is_given()) {
+            return self.changes.run(from, self.data.as_deref(), &self.output, self.json, &machine);
+        }
+        // Before anything is read or measured.
+        let mut recipe = Recipe::default();
+        self.settle(&mut recipe)?;
+        arch::find(&recipe.model)?;
+        let Splits { train, validation } = self.photos()?;
+        [Some(&train), validation.as_ref()].into_iter().flatten().for_each(print::ignored);
+        let photos = train.len() + validation.as_ref().map_or(0, Dataset::len);
         let mut folder = RunFolder::open(&self.output)?;
         let found = self.checkpoint()?;
         let (is_resumed, kept) = (found.is_some(), found.as_ref().map(|found| found.checkpoint.recipe.clone()));
@@ -135,25 +164,32 @@ impl Train {
             }
             None => self.weights()?,
         };
-        let recipe = self.recipe(kept.as_deref(), start.as_ref().and_then(|(_, network)| network.as_ref()))?;
+        let network = start.as_ref().and_then(|(_, network)| network.as_ref());
+        let mut seconds = None;
+        let recipe = match self.base(kept.as_deref())? {
+            Some(base) => self.recipe(base, network)?,
+            None => {
+                doctor::look(self.data(), self.validation.as_deref(), photos, self.run.threads())?;
+                let Choice { recipe, seconds: about } = self.chosen(&train, network, &machine)?;
+                seconds = Some(about);
+                recipe
+            }
+        };
+        let Splits { train, validation } = self.split(train, validation, recipe.validation_share)?;
+        let (train, validation) = (Arc::new(train), validation.map(Arc::new));
         let start = start.map(|(start, _)| start);
         let mut trainer = Trainer::new(recipe.clone(), train, validation, &self.output, machine, start)?;
         if is_resumed {
             resume(&mut trainer)?;
-        }
-        if self.from.is_some() && !is_resumed && self.recipe.is_none() && self.lr.is_none() {
-            note!(
-                "warning: a rate of {} is for fresh weights and may undo those of --from: take --lr {}, or --recipe \
-                 recipes/small.toml for few photos",
-                recipe.lr,
-                recipe.lr / 10.0
-            );
         }
         if recipe.batch == 1 && recipe.bn_statistics == BnStatistics::Batch {
             note!("warning: batch norm has no statistics in batches of one photo: take --batch 2 or more");
         }
         folder.create()?;
         file::write(self.output.join(RECIPE), recipe.to_toml().as_bytes())?;
+        if let Some(seconds) = seconds {
+            tell(&recipe, seconds);
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
         // A second Ctrl-C, while the checkpoint is written, is heard as well.
@@ -178,8 +214,8 @@ impl Train {
         }
     }
 
-    fn photos(&self) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>), Failure> {
-        let Splits { train, validation } = Splits::open(&self.data)?;
+    fn photos(&self) -> Result<Splits, Failure> {
+        let Splits { train, validation } = Splits::open(self.data())?;
         let validation = match &self.validation {
             Some(path) => {
                 let dataset = Splits::open_validation_as(path, train.classes())?;
@@ -193,7 +229,22 @@ impl Train {
             }
             None => validation,
         };
-        Ok((Arc::new(train), validation.map(Arc::new)))
+        Ok(Splits { train, validation })
+    }
+
+    /// The photos, those of validation taken from the others where there are none and a share is wanted.
+    fn split(&self, train: Dataset, validation: Option<Dataset>, share: f64) -> Result<Splits, Failure> {
+        if validation.is_some() || share == 0.0 {
+            return Ok(Splits { train, validation });
+        }
+        let scenes = if train.len() <= ALIKE { Scenes::Alike } else { Scenes::SameBytes };
+        let how = ByContent { share, scenes, threads: self.run.threads() };
+        let splits = Splits::by_content(train, &how, &mut |_, _| ControlFlow::Continue(()))?;
+        let splits = splits.expect("nothing ends it");
+        if splits.validation.is_none() {
+            note!("no photos can be put aside to check with: the photos of each class are one, or almost the same");
+        }
+        Ok(splits)
     }
 
     /// The checkpoint to go on from; one that nobody wants to go on from must not be overwritten.
@@ -225,6 +276,7 @@ impl Train {
             width_rule: spec.width_rule,
             // Photos of another size may want other strides, which the weights do not mind.
             total_stride: (spec.total_stride != 32).then_some(spec.total_stride),
+            preprocessing: Some(loaded.recognised.preprocessing),
         };
         Ok(Some((Start { path: path.clone(), spec, params: loaded.params, kept: None }, Some(network))))
     }
@@ -236,13 +288,12 @@ impl Train {
         }
         let Recipe { width, width_rule, total_stride, .. } = Recipe::from_toml(&found.checkpoint.recipe)?;
         let model = found.checkpoint.network.table.name.clone();
-        Ok(Some(Network { model, width, width_rule, total_stride: Some(total_stride) }))
+        Ok(Some(Network { model, width, width_rule, total_stride: Some(total_stride), preprocessing: None }))
     }
 
-    /// The file's settings, those that the checkpoint `kept`, or the defaults, with what flags say.
-    fn recipe(&self, kept: Option<&str>, network: Option<&Network>) -> Result<Recipe, Failure> {
-        let mut recipe = self.base(kept)?;
-        if let Some(Network { model, width, width_rule, total_stride }) = network {
+    /// `recipe` with what flags say, for the network of the weights to begin with.
+    fn recipe(&self, mut recipe: Recipe, network: Option<&Network>) -> Result<Recipe, Failure> {
+        if let Some(Network { model, width, width_rule, total_stride, .. }) = network {
             (recipe.width, recipe.width_rule) = (*width, *width_rule);
             // A table of one's own has a name that nobody else knows.
             if arch::models().iter().any(|known| known.name == model) {
@@ -250,25 +301,46 @@ impl Train {
             }
             recipe.total_stride = total_stride.unwrap_or(recipe.total_stride);
         }
-        for (key, value) in self.flags()? {
-            recipe.set(&key, &value)?;
-        }
+        self.settle(&mut recipe)?;
         if let Some(from) = network {
             from.expect(&recipe)?;
         }
         Ok(recipe)
     }
 
-    /// The settings that flags change.
-    fn base(&self, kept: Option<&str>) -> Result<Recipe, Failure> {
+    /// Puts what flags say into a recipe.
+    fn settle(&self, recipe: &mut Recipe) -> Result<(), Failure> {
+        for (key, value) in self.flags()? {
+            recipe.set(&key, &value)?;
+        }
+        Ok(())
+    }
+
+    /// The settings that flags change, those of a file or of a run that goes on; without either, they are to be chosen.
+    fn base(&self, kept: Option<&str>) -> Result<Option<Recipe>, Failure> {
         let own = self.output.join(RECIPE);
         Ok(match (&self.recipe, kept) {
-            (Some(file), _) => Recipe::from_file(file)?,
+            (Some(file), _) if file.as_os_str() == DEFAULT => Some(Recipe::default()),
+            (Some(file), _) => Some(Recipe::from_file(file)?),
             // A run goes on as it began; flags may say otherwise.
-            (None, _) if self.resume && own.exists() => Recipe::from_file(&own)?,
-            (None, Some(kept)) => Recipe::from_toml(kept)?,
-            (None, None) => Recipe::default(),
+            (None, _) if self.resume && own.exists() => Some(Recipe::from_file(&own)?),
+            (None, Some(kept)) => Some(Recipe::from_toml(kept)?),
+            (None, None) => None,
         })
+    }
+
+    /// Settings for these photos and this machine, with what flags say.
+    fn chosen(&self, photos: &Dataset, network: Option<&Network>, machine: &Machine) -> Result<Choice, Failure> {
+        let beginning = network.and_then(Network::beginning);
+        let settle = |recipe: &mut Recipe| -> Result<(), Failure> {
+            *recipe = self.recipe(recipe.clone(), network)?;
+            Ok(())
+        };
+        choose::choose(photos, beginning.as_ref(), self.minutes, settle, machine)
+    }
+
+    fn data(&self) -> &Path {
+        self.data.as_deref().expect("photos, where no class is added, renamed or dropped")
     }
 
     /// Keys and values that flags give, the more particular ones last.
@@ -288,8 +360,11 @@ impl Train {
             ("checkpoint_every", &self.checkpoint_every),
             ("teacher.weights", &self.teacher.as_deref().map(|path| path.to_string_lossy().into_owned())),
         ];
+        let head_only = [("head_first", "true"), ("epochs", "0"), ("schedule.warmup", "0")];
+        let head_only =
+            head_only.iter().filter(|_| self.head_only).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let given = single.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
-        let mut flags: Vec<_> = given.chain(self.settings.0.iter().cloned()).collect();
+        let mut flags: Vec<_> = given.chain(head_only).chain(self.settings.0.iter().cloned()).collect();
         for pair in &self.set {
             let (key, value) =
                 pair.split_once('=').ok_or_else(|| Failure::bad(format!("--set {pair}: give KEY=VALUE")))?;
@@ -305,9 +380,19 @@ struct Network {
     width: f64,
     width_rule: WidthRule,
     total_stride: Option<usize>,
+    /// Where its weights are from a file.
+    preprocessing: Option<Preprocessing>,
 }
 
 impl Network {
+    /// What settings follow from, where its weights are from a file.
+    fn beginning(&self) -> Option<Beginning> {
+        let Network { model, width, width_rule, total_stride, preprocessing } = self;
+        let (width, width_rule, preprocessing) = (*width, *width_rule, (*preprocessing)?);
+        let model = arch::models().iter().any(|known| known.name == model).then(|| model.clone());
+        Some(Beginning { model, width, width_rule, total_stride: total_stride.unwrap_or(32), preprocessing })
+    }
+
     /// Refuses a recipe of another network.
     fn expect(&self, recipe: &Recipe) -> Result<(), Failure> {
         let (model, width) = (arch::find(&recipe.model)?.name, recipe.width);
@@ -322,6 +407,18 @@ impl Network {
         Err(Failure::bad(format!(
             "--from holds {theirs} (width {at:?}), and {model} (width {width:?}) is to be trained: {remedy}"
         )))
+    }
+}
+
+/// Says what was chosen.
+fn tell(Recipe { resolution, epochs, batch, lr, .. }: &Recipe, seconds: f64) {
+    let about = HumanDuration(Duration::from_secs_f64(seconds));
+    match *epochs > 0.0 {
+        true => note!(
+            "chosen: {resolution}×{resolution} pixels, {epochs} epochs, batches of {batch}, a rate of {lr}: about {about} \
+             here (--minutes, --recipe and flags say otherwise)"
+        ),
+        false => note!("chosen: the classifier alone at {resolution}×{resolution} pixels: about {about} here"),
     }
 }
 

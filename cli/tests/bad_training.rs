@@ -187,7 +187,7 @@ fn settings_that_are_none_are_refused() {
     for (flags, text) in [
         ("--set epohcs=3", "there is no setting epohcs; did you mean epochs?"),
         ("--set epochs", "--set epochs: give KEY=VALUE"),
-        ("--epochs 0", "epochs is 0; give a number above 0, at most 1000000"),
+        ("--epochs -1", "epochs is -1; give a number from 0 to 1000000"),
         ("--batch 0", "batch is 0; give a number above 0, at most 65536"),
         ("--checkpoint-every -1", "checkpoint_every is -1; give a number from 0 to 86400"),
         ("--set accumulate=0", "accumulate is 0; give a number above 0, at most 65536"),

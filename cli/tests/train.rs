@@ -100,7 +100,8 @@ fn a_network_of_ones_own_table_is_begun_with_and_gone_on_with() {
     let table = folder.run("summary mobilenet_v2 --toml").out.replace("mobilenet_v2", "mine");
     folder.write("mine.toml", table);
     folder.train("photos -o run --epochs 1 --model mine.toml");
-    folder.train("photos -o run --epochs 2 --resume");
+    let ended = folder.run("train photos -o run --epochs 2 --resume --threads 1");
+    assert_eq!(ended.code, 0, "{ended:?}");
     folder.refused(
         "train photos -o next --from run/model.safetensors",
         "--from holds mine (width 0.25), and mobilenet_v2 (width 0.25) is to be trained: give its table as --model, or \
@@ -113,7 +114,7 @@ fn a_network_of_ones_own_table_is_begun_with_and_gone_on_with() {
     // The checkpoint holds all that a run needs.
     fs::remove_file(folder.path("mine.toml")).unwrap();
     fs::remove_file(folder.path("run/recipe.toml")).unwrap();
-    let text = folder.train("photos -o run --epochs 3 --resume");
+    let text = folder.run("train photos -o run --epochs 3 --resume --threads 1").err;
     assert!(text.contains("training mine (width 0.25,"), "{text}");
 }
 

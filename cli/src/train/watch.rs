@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use mobilenet::train::Log;
+use mobilenet::train::calibrate::Calibrated;
 use mobilenet::train::trainer::{Control, Event};
 
 use crate::failure::Failure;
@@ -51,6 +52,25 @@ impl Watch<'_> {
                      the network computes what it did"
                 );
                 if self.json { print::json(event) } else { Ok(()) }
+            }
+            Event::Features { done, of } => {
+                self.bar.set_position((*done as f64 / *of as f64 * 10_000.0) as u64);
+                self.bar.set_message(format!("features of {done} of {of} photos for the classifier"));
+                Ok(())
+            }
+            Event::Head { photos, validation, seconds } => {
+                let figures = validation.map_or(String::new(), |figures| format!("  validation {figures}"));
+                let line = format!("classifier learned on the features of {photos} photos{figures}  {seconds:.0} s");
+                if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }
+            }
+            Event::Calibrated(Calibrated { temperature, error_before, error, threshold, refused }) => {
+                let line = format!(
+                    "calibrated on the validation photos: error {error:.3} ({error_before:.3} before, temperature \
+                     {temperature:.2}); below {:.1} % the answer is 'unknown', of {:.1} % of them",
+                    100.0 * threshold,
+                    100.0 * refused
+                );
+                if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }
             }
             Event::Step { epoch, loss, top1, images_per_second, seconds_left, .. } => {
                 self.bar.set_position((epoch / self.epochs * 10_000.0) as u64);

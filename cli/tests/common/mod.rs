@@ -20,7 +20,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_mobilenet");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Flags of a training that takes a fraction of a second an epoch.
-pub const TINY: &str = "--width 0.25 --total-stride 8 --resolution 16 --set batch=8 --threads 1 --lr 0.05 --seed 3 \
+pub const TINY: &str = "--recipe default --width 0.25 --total-stride 8 --resolution 16 --set batch=8 --threads 1 --lr 0.05 --seed 3 \
                         --set augmentation.crop=padded --set augmentation.padding=2";
 
 /// How a call of the program ended.

@@ -56,7 +56,7 @@ pub struct Item {
 }
 
 /// A list of photos with their labels; they are read one by one, when asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dataset {
     /// What was opened, for messages.
     pub(crate) path: PathBuf,
@@ -95,6 +95,19 @@ impl Dataset {
     /// As [`open`](Self::open), less what only training needs; also [`Error::UnknownClass`].
     pub fn open_as(path: impl AsRef<Path>, classes: &[String]) -> Result<Dataset, Error> {
         Dataset::open_with(path.as_ref(), Some(classes))
+    }
+
+    /// Opens photos of classes that a network is to learn beside its own: a folder of photos, whose name is the class, or
+    /// what [`open`](Self::open) takes, of which one class is enough.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_new(path: impl AsRef<Path>) -> Result<Dataset, Error> {
+        let path = path.as_ref();
+        match folder::open_class(path)? {
+            Some(class) => Ok(class),
+            None => Dataset::open_with(path, None)?.with_photos(),
+        }
     }
 
     /// Opens all photos at `path`, whatever they show: those of a folder and the folders in it, or anything else that
@@ -142,14 +155,18 @@ impl Dataset {
         if self.has_labels() {
             return if self.classes.is_empty() { Err(Error::NoLabels { path: path() }) } else { Ok(self) };
         }
-        if let Some(empty) = self.photos_by_class().iter().position(|&count| count == 0) {
-            return Err(Error::EmptyClass { path: path(), class: self.classes[empty].clone() });
-        }
         match self.classes.as_slice() {
-            [] => Err(Error::NoPhotos { path: path() }),
             [class] => Err(Error::OneClass { path: path(), class: class.clone() }),
-            _ => Ok(self),
+            _ => self.with_photos(),
         }
+    }
+
+    /// Checks that there are photos of every class.
+    fn with_photos(self) -> Result<Dataset, Error> {
+        if let Some(empty) = self.photos_by_class().iter().position(|&count| count == 0) {
+            return Err(Error::EmptyClass { path: self.path, class: self.classes[empty].clone() });
+        }
+        if self.items.is_empty() { Err(Error::NoPhotos { path: self.path }) } else { Ok(self) }
     }
 
     /// What was opened.
@@ -174,6 +191,15 @@ impl Dataset {
             item.target.labels().iter().for_each(|&label| photos[label as usize] += 1);
         }
         photos
+    }
+
+    /// The photos at these places alone.
+    ///
+    /// # Panics
+    /// Where there is no such photo.
+    pub fn only(&self, places: &[usize]) -> Dataset {
+        let items = places.iter().map(|&place| self.items[place].clone()).collect();
+        Dataset { items, ignored: Vec::new(), ..self.clone() }
     }
 
     /// Whether photos may have any number of labels.

@@ -76,6 +76,16 @@ pub(crate) fn open(path: &Path, known: Option<&[String]>) -> Result<Dataset, Err
     Ok(set)
 }
 
+/// Opens a folder of photos as the class of its name; `None` where it holds folders, a list of photos or no photos.
+pub(crate) fn open_class(path: &Path) -> Result<Option<Dataset>, Error> {
+    if !path.is_dir() || is_set(path) || !entries(path)?.iter().any(|file| is_photo_file(file)) {
+        return Ok(None);
+    }
+    let whole = path.canonicalize().map_err(Error::io(path))?;
+    let name = whole.file_name().and_then(|name| name.to_str()).ok_or_else(|| Error::Name { path: path.to_owned() })?;
+    Ok(Some(Dataset { classes: vec![name.to_owned()], ..open_photos(path)? }))
+}
+
 /// Opens the folder's photos, and those of the folders in it, or of the single CSV in it, whatever their classes.
 pub(crate) fn open_photos(path: &Path) -> Result<Dataset, Error> {
     if let [csv] = entries(path)?.iter().filter(|entry| table::names_labels(entry)).collect::<Vec<_>>()[..] {
@@ -85,15 +95,16 @@ pub(crate) fn open_photos(path: &Path) -> Result<Dataset, Error> {
         path: path.to_owned(),
         classes: Vec::new(),
         items: Vec::new(),
-        archive: None,
+        archives: Arc::new([]),
         ignored: Vec::new(),
         is_by_number: false,
+        is_sharded: false,
     };
     collect(path, 0, Target::Class(0), &mut set)?;
     Ok(set)
 }
 
-/// Whether a folder holds a data set and not a class's photos: folders, or a list of photos.
+/// Whether a folder holds a data set and not a class's photos: folders, a list of photos, or shards.
 pub(crate) fn is_set(path: &Path) -> bool {
     entries(path).is_ok_and(|entries| {
         entries.iter().any(|entry| entry.is_dir() || table::names_labels(entry)) || shards::are_in(&entries)

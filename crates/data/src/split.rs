@@ -107,11 +107,18 @@ fn read(dataset: &Dataset, how: &ByContent, watch: &mut dyn FnMut(usize, usize) 
 
 /// Photos that stay together.
 struct Group {
-    /// In 0..1; those below the share are put aside.
-    place: f64,
+    /// The least of its photos'.
+    hash: u64,
     photos: Vec<usize>,
     /// All labels of its photos, each once.
     labels: BTreeSet<u32>,
+}
+
+impl Group {
+    /// In 0..1; those below the share are put aside.
+    fn place(&self) -> f64 {
+        Random::new(self.hash, 0, 0).unit_f64()
+    }
 }
 
 /// The groups of the photos that were read, by their places.
@@ -129,14 +136,15 @@ fn groups(items: &[Item], read: &Read) -> Vec<Group> {
     let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
     for (photo, hash) in read.hashes.iter().enumerate() {
         let Some(hash) = hash else { continue };
-        let empty = || Group { place: 1.0, photos: Vec::new(), labels: BTreeSet::new() };
+        let empty = || Group { hash: u64::MAX, photos: Vec::new(), labels: BTreeSet::new() };
         let group = groups.entry(together.root(photo)).or_insert_with(empty);
-        group.place = group.place.min(Random::new(*hash, 0, 0).unit_f64());
+        // Not the least place of all: of many photos one is always below the share.
+        group.hash = group.hash.min(*hash);
         group.photos.push(photo);
         group.labels.extend(items[photo].target.labels());
     }
     let mut groups: Vec<Group> = groups.into_values().collect();
-    groups.sort_by(|a, b| a.place.total_cmp(&b.place));
+    groups.sort_by(|a, b| a.place().total_cmp(&b.place()));
     groups
 }
 
@@ -146,7 +154,7 @@ fn sides(groups: &[Group], classes: usize, share: f64) -> Vec<bool> {
     for (i, group) in groups.iter().enumerate() {
         group.labels.iter().for_each(|&label| by_label[label as usize].push(i));
     }
-    let mut is_aside: Vec<bool> = groups.iter().map(|group| group.place < share).collect();
+    let mut is_aside: Vec<bool> = groups.iter().map(|group| group.place() < share).collect();
     for of_label in by_label.iter().filter(|of_label| of_label.len() > 1) {
         if !of_label.iter().any(|&i| is_aside[i]) {
             is_aside[of_label[0]] = true;

@@ -5,6 +5,7 @@ pub mod arch;
 pub mod card;
 pub mod count;
 pub mod error;
+pub mod exemplars;
 pub mod file;
 pub mod fold;
 pub mod golden;

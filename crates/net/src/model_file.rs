@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use crate::error::Error;
+use crate::exemplars::Exemplars;
 use crate::golden::Golden;
 use crate::graph::Graph;
 use crate::names::Names;
@@ -22,19 +23,22 @@ const PREFIX: &str = "mobilenet ";
 /// The version that is written. Older ones are read; a newer one is refused, since what it adds may change the meaning.
 const VERSION: u32 = 1;
 
+/// What stands beside the weights.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// Pairs that prove the file.
+    pub golden: Option<Golden>,
+    /// What classes that are added later are told from.
+    pub exemplars: Option<Exemplars>,
+}
+
 /// Writes `params`, under the graph's names, as a file of the network that `what` describes, under the names of
 /// [`what.origin`](Recognised::origin). What was guessed of a foreign file is certain from now on.
 ///
 /// # Errors
 /// [`Error::Write`] where the file cannot be written: nothing half-written is left. [`Error::Config`] where the origin has
 /// no name for a layer.
-pub fn save(
-    path: &Path,
-    mut params: Params,
-    graph: &Graph,
-    what: &Recognised,
-    golden: Option<Golden>,
-) -> Result<(), Error> {
+pub fn save(path: &Path, mut params: Params, graph: &Graph, what: &Recognised, beside: Beside) -> Result<(), Error> {
     let names = Names::new(what.origin, &what.table, graph)?;
     let theirs = |name: String| names.get(&name).map_or(name.clone(), str::to_owned);
     params.tensors = params.tensors.into_iter().map(|(name, tensor)| (theirs(name), tensor)).collect();
@@ -70,8 +74,12 @@ pub fn save(
     if let Some(training) = &about.training {
         say("training", json(training));
     }
+    let Beside { golden, exemplars } = beside;
     if let Some(golden) = golden {
         golden.write_into(&mut params);
+    }
+    if let Some(exemplars) = exemplars {
+        exemplars.write_into(&mut params);
     }
     weights::save(path, &params)
 }

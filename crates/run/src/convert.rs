@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use mobilenet_kernels::Isa;
 use mobilenet_net::arch::{Family, Spec};
-use mobilenet_net::graph::{Parameter, Role};
+use mobilenet_net::exemplars::Exemplars;
+use mobilenet_net::graph::{Node, Parameter, Role};
+use mobilenet_net::model_file::Beside;
 use mobilenet_net::{DType, Golden, Graph, Loaded, Origin, Overrides, Padding, Params, Recognised, model_file};
 
 use crate::classifier::{ClassifierOptions, PreprocessingOverrides};
@@ -121,8 +123,16 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
         let pairs = before.pairs.iter().zip(&after.pairs);
         pairs.map(|(a, b)| relative_error(&b.logits, &a.logits)).fold(0.0, f64::max)
     });
-    model_file::save(to, stored, &graph, &what, after)?;
+    let exemplars = exemplars(from, &graph)?;
+    model_file::save(to, stored, &graph, &what, Beside { golden: after, exemplars })?;
     Ok(Converted { recognised: what, error, changes, guesses, warnings })
+}
+
+/// The features of photos in the file at `from`.
+fn exemplars(from: &Path, graph: &Graph) -> Result<Option<Exemplars>, Error> {
+    let Some(classifier) = graph.find("logits") else { return Ok(None) };
+    let Node { channels, inputs, .. } = &graph[classifier];
+    Ok(Exemplars::read(from, *channels, graph[inputs[0]].channels)?)
 }
 
 /// What a library's own network would do otherwise with weights under its names, and no file can tell it.

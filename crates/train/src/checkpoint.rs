@@ -40,6 +40,19 @@ pub struct Position {
     pub average_updates: u64,
     /// Whether there are steps behind the last evaluation.
     pub lacks_evaluation: bool,
+    /// The best evaluation so far.
+    pub best: Option<Best>,
+}
+
+/// An evaluation that the next ones must exceed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    /// Top-1, or mean average precision.
+    pub score: f64,
+    /// The loss, which decides between equals.
+    pub loss: f64,
+    /// Epochs that were complete.
+    pub epoch: u64,
 }
 
 impl Position {

@@ -9,6 +9,7 @@
 mod back;
 
 use mobilenet_kernels::Activation;
+use mobilenet_kernels::layout::LANES;
 use mobilenet_kernels::norm::MOMENTS;
 use mobilenet_net::graph::{Graph, NodeId, Op, Role};
 use mobilenet_run::memory::ValueId;
@@ -203,8 +204,13 @@ impl Differentiator<'_> {
         let graph = self.graph;
         let node = &graph[id];
         let refuse = || Err(Error::Operator { node: node.name.clone(), what: format!("{:?}", node.op) });
-        // Images come in the caller's order, which the kernels of larger convolutions alone read.
-        let reads_images = matches!(node.op, Op::Convolution { .. }) && !self.takes_views(id);
+        // Images come in the caller's order, which the kernels of larger convolutions alone read. A fully connected layer
+        // reads one pixel, whose order is the same in every layout where its channels fill the blocks.
+        let reads_images = match node.op {
+            Op::Convolution { .. } => !self.takes_views(id),
+            Op::FullyConnected { .. } => graph[node.inputs[0]].channels.is_multiple_of(LANES),
+            _ => false,
+        };
         if !reads_images && node.inputs.iter().any(|&input| matches!(self.operand(input), Operand::Input)) {
             return refuse();
         }

@@ -57,6 +57,11 @@ impl Objective {
         })
     }
 
+    /// Logits of a photo.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
     /// A batch's outcome; `gradient` receives the loss's derivatives by the logits. Allocates nothing once a batch as large
     /// was seen.
     pub fn run(
@@ -157,6 +162,19 @@ fn counts(dataset: &Dataset) -> Vec<usize> {
 mod tests {
     use super::*;
     use mobilenet_data::Mixed;
+
+    impl Objective {
+        /// For photos of one of so many classes each.
+        pub(crate) fn of_classes(classes: usize) -> Objective {
+            Objective {
+                classes,
+                kind: LossKind::CrossEntropy,
+                cross_entropy: CrossEntropy::default(),
+                teacher: None,
+                buffers: Buffers::default(),
+            }
+        }
+    }
 
     /// As in the loss's tests.
     const X: [f32; 12] = [1., -2., 0.5, 3., 0., 0.25, -0.75, 1.5, -1., 4., 2., 0.];

@@ -84,6 +84,16 @@ pub struct Recipe {
     /// Photos that batch norm's statistics are estimated from anew after the last epoch, as evaluation sees them, under the
     /// weights that count; 0 keeps the running ones. See [`reestimate`](crate::reestimate).
     pub bn_reestimate: usize,
+    /// Whether the classifier is learned first, on features that one pass over the photos gives, where the weights to begin
+    /// with have the whole network but the classifier. See [`head`](crate::head).
+    pub head_first: bool,
+    /// Epochs without a better figure on the validation photos after which training ends; the best epoch's network is kept.
+    pub patience: Option<f64>,
+    /// Share of the photos that validation takes where the data have no photos of its own for it, by their content.
+    pub validation_share: f64,
+    /// Share of the validation photos that the finished network may refuse: its scores are calibrated, and the threshold
+    /// below which the answer is 'unknown' follows. See [`calibrate`](crate::calibrate).
+    pub refused: Option<f64>,
     /// Parameters that are not trained, by the starts of their names, e.g. `stem`, `block1.`.
     pub freeze: Vec<String>,
     /// What is kept of the forward pass for the way back.

@@ -115,7 +115,7 @@ mod tests {
             labels: Some(names(["red", "green", "blue"]).into()),
             ..Recognised::ours(table, spec, student.preprocessing())
         };
-        model_file::save(&path, init::random(&graph, 1), &graph, &what, None).unwrap();
+        model_file::save(&path, init::random(&graph, 1), &graph, &what, Default::default()).unwrap();
 
         let recipe = recipe::Teacher { weights: path.to_string_lossy().into(), ..Default::default() };
         let batch = Batch {

@@ -5,6 +5,7 @@
 
 mod begin;
 mod event;
+mod head;
 mod report;
 mod resume;
 mod save;
@@ -24,7 +25,8 @@ use mobilenet_run::{Image, Program};
 use crate::accumulate::Accumulator;
 use crate::arena::TrainArena;
 use crate::average::Average;
-use crate::checkpoint::{Checkpoint, Network, Position};
+use crate::calibrate::{Calibrated, calibrate};
+use crate::checkpoint::{Best, Checkpoint, Network, Position};
 use crate::error::Error;
 use crate::evaluate::{self, Evaluation};
 use crate::folded::{is_folded, unfold};
@@ -131,13 +133,16 @@ impl Trainer {
         if watch(&Event::Start(Box::new(self.plan()))) == Control::Stop {
             return Ok(Ended::Stopped);
         }
+        if self.learn_head(watch)?.is_break() {
+            return Ok(Ended::Stopped);
+        }
         if let Some(photos) = self.unfold()?
             && watch(&Event::Unfolded { photos }) == Control::Stop
         {
             self.save()?;
             return Ok(Ended::Stopped);
         }
-        while self.position.steps_of(steps) < end || self.position.lacks_evaluation {
+        while (self.position.steps_of(steps) < end || self.position.lacks_evaluation) && !self.is_out_of_patience() {
             let (done, step) = (self.position.steps_of(steps), self.position.step_in_epoch);
             let is_due = self.position.lacks_evaluation && (done >= end || step == 0 || step >= steps);
             let (mut training_loss, mut training_top1) = (None, None);
@@ -153,6 +158,11 @@ impl Trainer {
             if watch(&event) == Control::Stop {
                 return Ok(Ended::Stopped);
             }
+        }
+        if let Some(calibrated) = self.calibrate()?
+            && watch(&Event::Calibrated(calibrated)) == Control::Stop
+        {
+            return Ok(Ended::Stopped);
         }
         Ok(Ended::Done)
     }
@@ -209,15 +219,39 @@ impl Trainer {
         self.save()?;
         let validation = self.evaluate()?;
         self.position.lacks_evaluation = false;
-        self.save_with(validation)?;
+        let is_best = self.compare(validation);
+        self.save_with(validation, is_best)?;
         Ok(validation)
+    }
+
+    /// Remembers the best evaluation, and says whether this is it.
+    fn compare(&mut self, validation: Option<Evaluation>) -> bool {
+        let Some(Evaluation { top1, mean_average_precision, loss, .. }) = validation else { return false };
+        let score = top1.or(mean_average_precision).unwrap_or_default();
+        let is_best = self.position.best.is_none_or(|best| (score, -loss) > (best.score, -best.loss));
+        if is_best {
+            self.position.best = Some(Best { score, loss, epoch: self.position.epoch });
+        }
+        is_best
+    }
+
+    /// Calibrates the network's file, where the recipe wants it and there are photos for it.
+    fn calibrate(&self) -> Result<Option<Calibrated>, Error> {
+        let Some((refused, validation)) = self.recipe.refused.zip(self.validation.as_ref()) else { return Ok(None) };
+        calibrate(&self.folder.join(MODEL), validation, refused, &self.samples, &self.machine)
+    }
+
+    /// Whether the last epochs have brought nothing better.
+    fn is_out_of_patience(&self) -> bool {
+        let Some((patience, best)) = self.recipe.patience.zip(self.position.best) else { return false };
+        !self.position.lacks_evaluation && (self.position.epoch - best.epoch) as f64 >= patience
     }
 
     /// Gives folded weights true statistics before the first step, from photos as training shows them: its batches'
     /// statistics are what the weights must agree with. Running statistics that are used as they are need no change.
     /// Returns the number of photos.
     fn unfold(&mut self) -> Result<Option<usize>, Error> {
-        if self.position.step > 0 || self.recipe.bn_statistics == BnStatistics::Frozen {
+        if self.position.step > 0 || self.recipe.bn_statistics == BnStatistics::Frozen || self.recipe.epochs == 0.0 {
             return Ok(None);
         }
         let mut params = self.program.params();
@@ -363,11 +397,12 @@ impl Trainer {
     /// # Errors
     /// Where weights are not numbers any more, or the folder cannot be written; what it holds stays.
     pub fn save(&mut self) -> Result<(), Error> {
-        self.save_with(None)
+        self.save_with(None, false)
     }
 
-    /// As [`Trainer::save`]; `validation` are the figures of the weights as they are.
-    fn save_with(&mut self, validation: Option<Evaluation>) -> Result<(), Error> {
+    /// As [`Trainer::save`]; `validation` are the figures of the weights as they are. Where the best epoch's network is
+    /// kept, others are not written.
+    fn save_with(&mut self, validation: Option<Evaluation>, is_best: bool) -> Result<(), Error> {
         self.expect_numbers()?;
         self.position.optimizer_steps = self.optimizer.steps();
         self.position.average_updates = self.average.as_ref().map_or(0, Average::updates);
@@ -383,7 +418,9 @@ impl Trainer {
         };
         std::fs::create_dir_all(&self.folder).map_err(Error::folder(&self.folder))?;
         // The network first: whoever is stopped between the two goes on from the older checkpoint, and writes both anew.
-        self.save_network(validation)?;
+        if is_best || self.recipe.patience.is_none() || self.position.best.is_none() {
+            self.save_network(validation)?;
+        }
         checkpoint.save(&self.folder)?;
         self.saved = Instant::now();
         Ok(())

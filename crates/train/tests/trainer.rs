@@ -67,7 +67,7 @@ fn an_epoch_goes_on_at_the_same_share_of_it_with_another_batch() {
         match event {
             Event::Step { epoch, .. } => steps.push((epoch * 3.0).round()),
             Event::Epoch { epoch, .. } => epochs.push(*epoch),
-            Event::Start(_) | Event::Unfolded { .. } => {}
+            _ => {}
         }
         Control::Continue
     });

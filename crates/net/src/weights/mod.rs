@@ -72,10 +72,13 @@ const FOREIGN: &[(&str, Mark)] = &[
     ("is a web page, not the file that its link promised", |head| head.starts_with(b"<")),
 ];
 
-/// Whether `name` is a parameter of a network, as opposed to what [`open`] leaves out: reference tensors (`golden.*`)
-/// and PyTorch's counters of batches.
+/// Whether `name` is a parameter of a network, as opposed to what [`open`] leaves out: reference tensors (`golden.*`),
+/// features of photos (`exemplars.*`) and PyTorch's counters of batches.
 pub fn is_parameter(name: &str) -> bool {
-    !name.starts_with("golden.") && !name.ends_with("num_batches_tracked") && name != "n_averaged"
+    !name.starts_with("golden.")
+        && !name.starts_with("exemplars.")
+        && !name.ends_with("num_batches_tracked")
+        && name != "n_averaged"
 }
 
 /// Reads the parameters of a weights file (see [`is_parameter`]) under the names that the file gives them.

@@ -8,7 +8,7 @@ use mobilenet_net::Error;
 use mobilenet_net::hash::Hash;
 use mobilenet_net::tensor::Params;
 
-use super::{Checkpoint, Network, Position};
+use super::{Best, Checkpoint, Network, Position};
 
 const OPTIMIZER: &str = "optimizer.";
 const AVERAGE: &str = "average.";
@@ -19,9 +19,11 @@ const EXTRA: &str = "extra.";
 const VERSION: &str = mobilenet_net::recognise::CHECKPOINT;
 const CURRENT: &str = "1";
 const CHECKSUM: &str = "checksum";
+/// The best evaluation: score, loss and epoch. Absent where there was none.
+const BEST: &str = "best";
 
 pub(super) fn write(checkpoint: Checkpoint) -> Params {
-    let Position { epoch, step_in_epoch, step, optimizer_steps, average_updates, lacks_evaluation } =
+    let Position { epoch, step_in_epoch, step, optimizer_steps, average_updates, lacks_evaluation, best } =
         checkpoint.position;
     let mut metadata: BTreeMap<String, String> = [
         (VERSION, CURRENT.to_owned()),
@@ -37,6 +39,9 @@ pub(super) fn write(checkpoint: Checkpoint) -> Params {
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();
+    if let Some(Best { score, loss, epoch }) = best {
+        metadata.insert(BEST.into(), format!("{score} {loss} {epoch}"));
+    }
     metadata.extend(checkpoint.extra.into_iter().map(|(key, value)| (format!("{EXTRA}{key}"), value)));
 
     let mut tensors = checkpoint.weights;
@@ -72,6 +77,7 @@ pub(super) fn read(path: &Path, mut params: Params) -> Result<Checkpoint, Error>
         optimizer_steps: says.value("optimizer_steps")?,
         average_updates: says.value("average_updates")?,
         lacks_evaluation: says.value("lacks_evaluation")?,
+        best: says.best()?,
     };
     let network = Network::from_json(path, says.text("network")?)?;
     let classes = serde_json::from_str(says.text("class_names")?)
@@ -110,6 +116,19 @@ impl<'a> Says<'a> {
     fn value<T: FromStr>(&self, key: &str) -> Result<T, Error> {
         let text = self.text(key)?;
         text.parse().map_err(|_| Error::format(self.path, format!("its metadata says {key} is {text:?}")))
+    }
+}
+
+impl Says<'_> {
+    fn best(&self) -> Result<Option<Best>, Error> {
+        let Some(text) = self.metadata.get(BEST) else { return Ok(None) };
+        let mut words = text.split(' ');
+        let best = (|| {
+            let (score, loss) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            Some(Best { score, loss, epoch: words.next()?.parse().ok()? })
+        })();
+        let best = best.ok_or_else(|| Error::format(self.path, format!("its metadata says {BEST} is {text:?}")))?;
+        Ok(Some(best))
     }
 }
 

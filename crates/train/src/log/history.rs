@@ -82,6 +82,7 @@ impl History {
     pub fn read(folder: &Path) -> Result<History, Error> {
         let path = folder.join(JSON_LINES);
         let io = mobilenet_net::Error::io;
+        // What is no file, as a device, may have no end.
         if !path.is_file() {
             return Ok(History::default());
         }

@@ -13,7 +13,12 @@ impl Format for JsonLines {
     }
 
     fn event(&mut self, event: &Event) -> Vec<u8> {
-        if matches!(event, Event::Step { .. }) && !self.steps.picks() {
+        let is_passed_over = match event {
+            Event::Step { .. } => !self.steps.picks(),
+            Event::Features { .. } => true,
+            _ => false,
+        };
+        if is_passed_over {
             return Vec::new();
         }
         let mut line = serde_json::to_vec(event).expect("numbers and names are JSON");

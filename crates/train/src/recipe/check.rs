@@ -64,6 +64,15 @@ impl Recipe {
         if self.loss == LossKind::Binary && self.class_weights == ClassWeights::Balanced {
             return refuse("class_weights = \"balanced\" belongs to loss = \"cross_entropy\": in the other every label counts the same".into());
         }
+        if self.epochs == 0.0 && !self.head_first {
+            return refuse(
+                "epochs is 0, which only a classifier that is learned first (head_first = true) needs no more than"
+                    .into(),
+            );
+        }
+        if self.bn_reestimate > 0 && self.patience.is_some() {
+            return refuse("bn_reestimate is for the last epoch's weights, and patience keeps the best epoch's; leave one of them out".into());
+        }
         if self.sampling == Sampling::Balanced && self.class_weights == ClassWeights::Balanced {
             return refuse("sampling and class_weights are both \"balanced\": rare classes would count too much; leave one of them out".into());
         }
@@ -118,12 +127,13 @@ impl Recipe {
             ("resolution", self.resolution as f64, Positive(8192.0)),
             ("batch", self.batch as f64, Positive(65536.0)),
             ("accumulate", self.accumulate as f64, Positive(65536.0)),
-            ("epochs", self.epochs, Positive(1e6)),
+            ("epochs", self.epochs, UpTo(1e6)),
             ("lr", self.lr, Positive(1e3)),
             ("weight_decay", self.weight_decay, UpTo(1e3)),
             ("label_smoothing", self.label_smoothing, Below(1.0)),
             ("bn_momentum", self.bn_momentum, UpTo(1.0)),
             ("bn_reestimate", self.bn_reestimate as f64, UpTo(1e9)),
+            ("validation_share", self.validation_share, UpTo(0.5)),
             ("checkpoint_every", self.checkpoint_every, UpTo(86400.0)),
             ("optimizer.momentum", o.momentum, Below(1.0)),
             ("schedule.warmup", s.warmup, UpTo(1e6)),
@@ -144,6 +154,8 @@ impl Recipe {
             ("clip_norm", self.clip_norm, Positive(1e6)),
             ("average", self.average, Below(1.0)),
             ("dropout", self.dropout, Below(1.0)),
+            ("patience", self.patience, Positive(1e6)),
+            ("refused", self.refused, Below(1.0)),
             ("optimizer.alpha", o.alpha, Below(1.0)),
             ("optimizer.beta2", o.beta2, Below(1.0)),
             ("optimizer.eps", o.eps, Positive(1e3)),

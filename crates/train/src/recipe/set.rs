@@ -59,6 +59,8 @@ impl Recipe {
             clip_norm: Some(1.0),
             average: Some(0.5),
             dropout: Some(0.5),
+            patience: Some(1.0),
+            refused: Some(0.5),
             teacher: Some(Teacher::default()),
             ..Recipe::default()
         };

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Plan;
+use crate::calibrate::Calibrated;
 use crate::evaluate::Evaluation;
 
 /// What the trainer tells whoever watches.
@@ -14,6 +15,22 @@ pub enum Event {
     Unfolded {
         /// Photos that the statistics are of.
         photos: usize,
+    },
+    /// The classifier is being learned first: one pass over photos gives the features that it learns from.
+    Features {
+        /// Photos that are done.
+        done: usize,
+        /// Photos that are wanted.
+        of: usize,
+    },
+    /// The classifier has been learned on kept features, and everything below is as it was.
+    Head {
+        /// Photos whose features it has learned from.
+        photos: usize,
+        /// On the validation photos, where there are any.
+        validation: Option<Evaluation>,
+        /// Seconds that it took.
+        seconds: f64,
     },
     /// Training begins.
     Start(Box<Plan>),
@@ -32,6 +49,8 @@ pub enum Event {
         /// Until the last step.
         seconds_left: f64,
     },
+    /// The finished network's scores agree with the validation photos, and it knows what it does not know.
+    Calibrated(Calibrated),
     /// An epoch is complete.
     Epoch {
         /// Epochs so far, with a fraction where the last one was cut short.

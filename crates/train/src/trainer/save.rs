@@ -1,6 +1,7 @@
 //! The network's file in a run's folder: weights, everything that a command needs to know, and pairs that prove it.
 
 use mobilenet_data::Dataset;
+use mobilenet_net::model_file::Beside;
 use mobilenet_net::recognise::Outputs;
 use mobilenet_net::{About, Recognised, model_file};
 use mobilenet_run::{Image, golden};
@@ -50,7 +51,13 @@ impl Trainer {
         };
         let params = self.params();
         let golden = golden::make(self.graph(), params.clone(), &what, &self.samples, self.machine.isa)?;
-        Ok(model_file::save(&self.folder.join(MODEL), params, self.graph(), &what, golden)?)
+        Ok(model_file::save(
+            &self.folder.join(MODEL),
+            params,
+            self.graph(),
+            &what,
+            Beside { golden, ..Beside::default() },
+        )?)
     }
 }
 

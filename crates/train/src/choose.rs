@@ -1,0 +1,245 @@
+//! Settings for photos and a machine, where nobody gave a recipe.
+//!
+//! Numbers of epochs and rates are ours, measured on sets of some hundred to some thousand photos; what depends on the
+//! machine is measured on it: a step's time and a photo's.
+
+use std::time::Instant;
+
+use mobilenet_data::Dataset;
+use mobilenet_net::arch::{self, Spec, WidthRule};
+use mobilenet_net::preprocessing::Preprocessing;
+
+use crate::error::Error;
+use crate::measure::Bench;
+use crate::optim::OptimizerKind;
+use crate::program::TrainOptions;
+use crate::recipe::{ClassWeights, LossKind, OptimizerRecipe, Pixels, Recipe, ScheduleRecipe};
+use crate::trainer::Machine;
+
+/// Minutes that chosen epochs and resolution should fit.
+pub const MINUTES: f64 = 8.0;
+
+/// Sizes of photos that are tried, largest first: the largest that fits the time is taken.
+const SIDES: [usize; 5] = [224, 192, 160, 128, 96];
+/// Photos of all epochs together for weights that know photos already, up to 30 epochs and from five.
+const PHOTOS: f64 = 14_000.0;
+const EPOCHS: [f64; 2] = [5.0, 30.0];
+/// The same for random weights, which need many more.
+const PHOTOS_FRESH: f64 = 100_000.0;
+const EPOCHS_FRESH: [f64; 2] = [15.0, 120.0];
+/// Photos of the largest class for each of the smallest, from which on rare classes are made to count more.
+const IMBALANCE: usize = 4;
+/// Photos of a step that is timed, and photos that are read to time that.
+const TIMED: usize = 8;
+
+/// The network that a run is to begin with.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// The network's registered name; a table of one's own has none.
+    pub model: Option<String>,
+    /// Its width multiplier.
+    pub width: f64,
+    /// Whose rounding of channels.
+    pub width_rule: WidthRule,
+    /// Its strides together.
+    pub total_stride: usize,
+    /// What its weights expect of photos.
+    pub preprocessing: Preprocessing,
+}
+
+/// A recipe, and how long it should take here.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The settings.
+    pub recipe: Recipe,
+    /// From the first step to the last evaluation.
+    pub seconds: f64,
+}
+
+/// Chooses all settings for `photos`, beginning with weights where there are some, so that training takes about `minutes`
+/// on this machine where that can be. `settle` puts what the user wants into a recipe.
+///
+/// # Errors
+/// Of `settle`; a recipe that fits no network, or a size that the network cannot take.
+pub fn choose<E: From<Error>>(
+    photos: &Dataset,
+    beginning: Option<&Beginning>,
+    minutes: f64,
+    settle: impl Fn(&mut Recipe) -> Result<(), E>,
+    machine: &Machine,
+) -> Result<Choice, E> {
+    let settled = |side: usize, epochs: Option<f64>| -> Result<Recipe, E> {
+        let mut recipe = match beginning {
+            Some(beginning) => fine_tuning(photos, beginning, side),
+            None => from_scratch(photos, side),
+        };
+        recipe.epochs = epochs.unwrap_or(recipe.epochs);
+        recipe.schedule.warmup = recipe.schedule.warmup.min(recipe.epochs / 4.0);
+        settle(&mut recipe)?;
+        Ok(recipe)
+    };
+    let largest = beginning.map_or(SIDES[0], |beginning| beginning.preprocessing.size[0].max(SIDES[SIDES.len() - 1]));
+    let sides: Vec<usize> = SIDES.into_iter().filter(|side| *side <= largest).collect();
+    let first = settled(sides[0], None)?;
+    let pace = Pace::measure(photos, &first, machine)?;
+    let limit = minutes * 60.0;
+    for &side in &sides {
+        let recipe = settled(side, None)?;
+        let seconds = pace.seconds(&recipe, photos.len());
+        if seconds <= limit {
+            return Ok(Choice { recipe, seconds });
+        }
+    }
+    // Fewer epochs at a size in the middle: the smallest ones lose more than epochs do.
+    let side = sides[sides.len() / 2];
+    let recipe = settled(side, None)?;
+    let least = if beginning.is_some() { EPOCHS[0] } else { EPOCHS_FRESH[0] };
+    let epochs =
+        (recipe.epochs * limit / pace.seconds(&recipe, photos.len())).floor().clamp(least, recipe.epochs.max(least));
+    let recipe = settled(side, Some(epochs))?;
+    let seconds = pace.seconds(&recipe, photos.len());
+    Ok(Choice { recipe, seconds })
+}
+
+/// For weights that know photos already.
+fn fine_tuning(photos: &Dataset, beginning: &Beginning, resolution: usize) -> Recipe {
+    let Beginning { model, width, width_rule, total_stride, preprocessing } = beginning.clone();
+    let epochs = (PHOTOS / photos.len() as f64).round().clamp(EPOCHS[0], EPOCHS[1]);
+    let mut recipe = Recipe {
+        model: model.unwrap_or_else(|| Recipe::default().model),
+        width,
+        width_rule,
+        total_stride,
+        resolution,
+        epochs,
+        lr: 0.01,
+        weight_decay: 1e-4,
+        label_smoothing: 0.1,
+        average: Some(0.99),
+        head_first: true,
+        bn_momentum: 0.05,
+        preprocessing: Pixels { mean: preprocessing.mean.map(f64::from), std: preprocessing.std.map(f64::from) },
+        ..common(photos)
+    };
+    recipe.augmentation.scale = [0.35, 1.0];
+    recipe.augmentation.color_jitter = 0.2;
+    recipe
+}
+
+/// For random weights.
+fn from_scratch(photos: &Dataset, resolution: usize) -> Recipe {
+    let epochs = (PHOTOS_FRESH / photos.len() as f64).round().clamp(EPOCHS_FRESH[0], EPOCHS_FRESH[1]);
+    let mut recipe = Recipe {
+        model: "mobilenet_v3_small".into(),
+        resolution,
+        epochs,
+        lr: 0.1,
+        weight_decay: 1e-4,
+        label_smoothing: 0.1,
+        average: Some(0.99),
+        ..common(photos)
+    };
+    recipe.augmentation.scale = [0.25, 1.0];
+    recipe
+}
+
+/// What does not depend on where weights come from.
+fn common(photos: &Dataset) -> Recipe {
+    let counts = photos.photos_by_class();
+    let (least, most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
+    let is_uneven = !photos.has_labels() && most > IMBALANCE * least;
+    Recipe {
+        // A small set needs steps more than it needs large ones.
+        batch: [8, 16, 32][usize::from(photos.len() >= 64) + usize::from(photos.len() >= 256)],
+        loss: if photos.has_labels() { LossKind::Binary } else { LossKind::CrossEntropy },
+        class_weights: if is_uneven { ClassWeights::Balanced } else { ClassWeights::None },
+        clip_norm: Some(5.0),
+        patience: Some(8.0),
+        validation_share: 0.15,
+        refused: Some(0.08),
+        optimizer: OptimizerRecipe { kind: OptimizerKind::Sgd, nesterov: true, ..OptimizerRecipe::default() },
+        schedule: ScheduleRecipe { warmup: 1.0, floor: 0.01, ..ScheduleRecipe::default() },
+        ..Recipe::default()
+    }
+}
+
+/// How fast this machine is.
+struct Pace {
+    /// Seconds of a step, for a photo and a pixel of its resolution.
+    pixel: f64,
+    /// Seconds of reading and decoding a photo on one thread.
+    photo: f64,
+    threads: f64,
+}
+
+/// A pass that only classifies takes about a third of a training step.
+const FORWARD: f64 = 1.0 / 3.0;
+
+impl Pace {
+    fn measure(photos: &Dataset, recipe: &Recipe, machine: &Machine) -> Result<Pace, Error> {
+        let spec = Spec {
+            width: recipe.width,
+            width_rule: recipe.width_rule,
+            total_stride: recipe.total_stride,
+            classes: photos.classes().len(),
+            ..Spec::default()
+        };
+        let graph = arch::find(&recipe.model)?.graph(&spec)?;
+        let side = recipe.resolution;
+        let options = TrainOptions { isa: machine.isa, ..TrainOptions::default() };
+        let mut bench = Bench::new(&graph, options, [TIMED, side, side], &machine.pool)?;
+        let step = bench.latencies_ms(0.0)[0] / 1e3;
+        let begin = Instant::now();
+        let places = (0..TIMED).map(|i| i * photos.len() / TIMED);
+        let read = places.filter(|&place| photos.read(place).is_ok()).count();
+        let photo = begin.elapsed().as_secs_f64() / read.max(1) as f64;
+        let threads = machine.pool.threads() as f64;
+        Ok(Pace { pixel: step / (TIMED * side * side) as f64, photo, threads })
+    }
+
+    /// Seconds for a recipe on so many photos, those of validation among them.
+    fn seconds(&self, recipe: &Recipe, photos: usize) -> f64 {
+        let validation = photos as f64 * recipe.validation_share;
+        let train = photos as f64 - validation;
+        let step = self.pixel * (recipe.resolution * recipe.resolution) as f64;
+        let decode = self.photo / self.threads;
+        let epoch = train * step + validation * (step * FORWARD + decode);
+        let head = if recipe.head_first { photos as f64 * step * FORWARD } else { 0.0 };
+        // Decoded once, then kept.
+        train * decode + head + recipe.epochs * epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mobilenet_kernels::Pool;
+    use mobilenet_testing::photos::write_classes;
+
+    use super::*;
+
+    #[test]
+    fn resolution_and_epochs_fit_the_time_and_the_users_word_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        write_classes(folder.path(), 3);
+        let photos = Dataset::open(folder.path()).unwrap();
+        let machine = Machine::from(&Arc::new(Pool::new(1)));
+        let small = |recipe: &mut Recipe| -> Result<(), Error> {
+            recipe.width = 0.35;
+            Ok(())
+        };
+        let much = choose(&photos, None, 600.0, small, &machine).unwrap();
+        assert_eq!((much.recipe.resolution, much.recipe.epochs), (224, 120.0));
+        much.recipe.check().unwrap();
+        let little = choose(&photos, None, 1e-4, small, &machine).unwrap();
+        assert_eq!(little.recipe.epochs, 15.0);
+        assert!(little.recipe.resolution < 224 && little.seconds < much.seconds, "{little:?}");
+        let own = |recipe: &mut Recipe| -> Result<(), Error> {
+            (recipe.width, recipe.resolution, recipe.epochs) = (0.35, 64, 1.0);
+            Ok(())
+        };
+        let own = choose(&photos, None, 1e-4, own, &machine).unwrap();
+        assert_eq!((own.recipe.resolution, own.recipe.epochs), (64, 1.0));
+    }
+}

@@ -1,0 +1,253 @@
+//! A trained network's classes changed without training it again: new ones added, others renamed or dropped. Everything
+//! below the classifier stays, and so do the weights of the classes that stay.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mobilenet_data::{Dataset, Loader, LoaderOptions};
+use mobilenet_net::exemplars::Exemplars;
+use mobilenet_net::golden::Golden;
+use mobilenet_net::model_file::Beside;
+use mobilenet_net::recognise::Outputs;
+use mobilenet_net::{Graph, Loaded, Params, Recognised, model_file};
+use mobilenet_run::{Image, golden};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::features::Features;
+use crate::head::Head;
+use crate::newcomers::{self, Newcomers};
+use crate::trainer::Machine;
+
+/// Photos that are run at once.
+const BATCH: usize = 16;
+/// Of so many photos of a new class one is held out to check with.
+const HELD_OUT: usize = 5;
+/// Photos of a new class that join the file's exemplars.
+const KEPT: usize = 16;
+
+/// What is to be changed; names that it speaks of are those of the file.
+#[derive(Default)]
+pub struct Changes {
+    /// Photos of new classes.
+    pub add: Option<Arc<Dataset>>,
+    /// Old and new names.
+    pub rename: Vec<(String, String)>,
+    /// Classes that go.
+    pub drop: Vec<String>,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Changed {
+    /// The new file's classes.
+    pub classes: Vec<String>,
+    /// Photos of new classes that were held out.
+    pub held_out: usize,
+    /// Share of them that the new network names right; none without any.
+    pub held_out_top1: Option<f64>,
+    /// Share of the old classes' exemplars whose answer stays; none where nothing was added.
+    pub kept: Option<f64>,
+}
+
+/// Writes the network of `from`, with its classes changed, as `to`.
+///
+/// New classes are told from the old ones by the exemplars in the file, which training leaves there, or by `old`: photos of
+/// the file's classes.
+///
+/// # Errors
+/// A file that cannot be opened or has no names for its classes; names that it lacks or would have twice; fewer than two
+/// classes left; new classes without exemplars and `old`, or for outputs that are independent of each other.
+pub fn change(
+    from: &Path,
+    to: &Path,
+    changes: Changes,
+    old: Option<&Arc<Dataset>>,
+    machine: &Machine,
+) -> Result<Changed, Error> {
+    let Loaded { recognised, graph, params } = mobilenet_net::load(from, &Default::default())?;
+    let refuse = |reason: String| Error::from(mobilenet_net::Error::format(from, reason));
+    let Some(labels) = recognised.labels.clone() else {
+        return Err(refuse("it does not name its classes: `mobilenet convert --labels` writes names into it".into()));
+    };
+    let head = Head::of(&params).ok_or_else(|| refuse("it has no classifier".into()))?;
+    let exemplars = match old {
+        Some(photos) => Some(collect(&graph, &params, &recognised, photos, machine)?.0),
+        None => Exemplars::read(from, labels.len(), head.features())?,
+    };
+    let photos = samples(from)?;
+    let mut network = Network { path: from.to_owned(), labels, head, exemplars, photos };
+    network.drop(&changes.drop)?;
+    network.rename(&changes.rename)?;
+    let added = match &changes.add {
+        Some(photos) => {
+            if recognised.outputs == Outputs::Independent {
+                return Err(refuse("its classes are independent labels: train it anew with all photos".into()));
+            }
+            let (features, samples) = collect(&graph, &params, &recognised, photos, machine)?;
+            network.photos.extend(samples);
+            Some(network.add(photos, &features)?)
+        }
+        None => None,
+    };
+    let (held_out, held_out_top1, kept) = added.map_or((0, None, None), |added| {
+        let share = (added.held_out > 0).then(|| added.right as f64 / added.held_out as f64);
+        (added.held_out, share, Some(added.kept))
+    });
+    let classes = network.labels.clone();
+    network.write(to, recognised, params, &changes, machine)?;
+    Ok(Changed { classes, held_out, held_out_top1, kept })
+}
+
+/// What changes of a network.
+struct Network {
+    path: PathBuf,
+    labels: Vec<String>,
+    head: Head,
+    exemplars: Option<Exemplars>,
+    /// Photos that the new file is proved with.
+    photos: Vec<Image>,
+}
+
+impl Network {
+    fn refuse(&self, reason: String) -> Error {
+        mobilenet_net::Error::format(&self.path, reason).into()
+    }
+
+    fn place(&self, class: &str) -> Result<usize, Error> {
+        let place = self.labels.iter().position(|label| label == class);
+        place.ok_or_else(|| self.refuse(format!("it has no class {class:?}; it has {}", self.labels.join(", "))))
+    }
+
+    fn expect_new(&self, class: &str) -> Result<(), Error> {
+        match self.labels.iter().any(|label| label == class) {
+            true => Err(self.refuse(format!("it has a class {class:?} already"))),
+            false => Ok(()),
+        }
+    }
+
+    fn drop(&mut self, classes: &[String]) -> Result<(), Error> {
+        for class in classes {
+            let place = self.place(class)?;
+            if self.labels.len() <= 2 {
+                return Err(self.refuse(format!("without {class:?} it would have one class")));
+            }
+            self.labels.remove(place);
+            self.head.remove(place);
+            if let Some(exemplars) = &mut self.exemplars {
+                let mut left = Exemplars { len: exemplars.len, ..Exemplars::default() };
+                let others = exemplars.iter().filter(|(_, class)| *class as usize != place);
+                others.for_each(|(row, class)| left.push(row, class - u32::from(class as usize > place)));
+                *exemplars = left;
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, names: &[(String, String)]) -> Result<(), Error> {
+        // All at once, so that two names may be swapped.
+        let mut places = Vec::new();
+        for (old, _) in names {
+            places.push(self.place(old)?);
+        }
+        let mut labels = self.labels.clone();
+        for (place, (_, new)) in places.into_iter().zip(names) {
+            labels[place].clone_from(new);
+        }
+        for (i, label) in labels.iter().enumerate() {
+            if labels[..i].contains(label) {
+                return Err(self.refuse(format!("two classes would be called {label:?}")));
+            }
+        }
+        self.labels = labels;
+        Ok(())
+    }
+
+    /// Adds the classes of `photos`, whose features are given.
+    fn add(&mut self, photos: &Dataset, features: &Exemplars) -> Result<Newcomers, Error> {
+        photos.classes().iter().try_for_each(|class| self.expect_new(class))?;
+        let Some(old) = self.exemplars.as_ref().filter(|old| !old.classes.is_empty()) else {
+            let text = "it holds no features of its training photos to tell a new class from: give photos of its classes as \
+                        DATA beside --add";
+            return Err(self.refuse(text.into()));
+        };
+        let first = self.labels.len() as u32;
+        let mut new = Exemplars { len: features.len, ..Exemplars::default() };
+        features.iter().for_each(|(row, class)| new.push(row, first + class));
+        let newcomers = newcomers::learn(&mut self.head, old, &new, HELD_OUT);
+        self.labels.extend(photos.classes().iter().cloned());
+        let mut seen = vec![0; self.labels.len()];
+        if let Some(exemplars) = &mut self.exemplars {
+            for (row, class) in new.iter() {
+                if seen[class as usize] < KEPT {
+                    exemplars.push(row, class);
+                }
+                seen[class as usize] += 1;
+            }
+        }
+        Ok(newcomers)
+    }
+
+    fn write(
+        self,
+        to: &Path,
+        mut recognised: Recognised,
+        mut params: Params,
+        changes: &Changes,
+        machine: &Machine,
+    ) -> Result<(), Error> {
+        let Network { labels, head, exemplars, photos, .. } = self;
+        recognised.spec.classes = labels.len();
+        recognised.labels = Some(labels);
+        note(&mut recognised, changes);
+        let graph = recognised.table.graph(&recognised.spec)?;
+        params.tensors.extend(head.tensors());
+        let golden = golden::make(&graph, params.clone(), &recognised, &photos, machine.isa)?;
+        Ok(model_file::save(to, params, &graph, &recognised, Beside { golden, exemplars })?)
+    }
+}
+
+/// Says in the file's training record what was changed.
+fn note(recognised: &mut Recognised, Changes { add, rename, drop }: &Changes) {
+    let added = add.as_ref().map(|photos| json!({"classes": photos.classes(), "photos": photos.len()}));
+    let change = json!({"added": added, "renamed": rename, "dropped": drop});
+    let record = recognised.about.training.get_or_insert_with(|| json!({}));
+    if let Value::Object(record) = record {
+        let list = record.entry("changed_classes").or_insert_with(|| json!([]));
+        if let Value::Array(list) = list {
+            list.push(change);
+        }
+    }
+}
+
+/// The features of all photos, and a small photo of each class.
+pub(crate) fn collect(
+    graph: &Graph,
+    params: &Params,
+    recognised: &Recognised,
+    photos: &Arc<Dataset>,
+    machine: &Machine,
+) -> Result<(Exemplars, Vec<Image>), Error> {
+    let options = LoaderOptions {
+        cache_bytes: 0,
+        workers: machine.pool.threads(),
+        ..LoaderOptions::evaluation(BATCH, recognised.preprocessing)
+    };
+    let loader = Loader::new(photos.clone(), options);
+    let go_on = &mut |_| ControlFlow::Continue(());
+    let features = Features::of(graph, params.clone(), &loader, photos.len(), machine, go_on)?;
+    let Features { len, rows, targets } = features.expect("nothing ends it");
+    let classes = targets.iter().map(|target| target.labels()[0]).collect();
+    let first = |class: usize| photos.items().iter().position(|item| item.target.labels()[0] as usize == class);
+    let firsts = (0..photos.classes().len()).filter_map(first);
+    let samples = firsts.filter_map(|i| photos.read(i).ok()).map(|photo| golden::small(&photo)).take(3).collect();
+    Ok((Exemplars { len, rows, classes }, samples))
+}
+
+/// The photos of a file's own pairs, or patterns.
+fn samples(from: &Path) -> Result<Vec<Image>, Error> {
+    let Some(Golden { pairs, .. }) = Golden::read(from)? else { return Ok(golden::patterns()) };
+    let photo = |pair: mobilenet_net::golden::Pair| Image::from_rgb(pair.size[1], pair.size[0], pair.rgb).ok();
+    Ok(pairs.into_iter().filter_map(photo).collect())
+}
