@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use mobilenet::run::Answer;
 use mobilenet::run::sheet::{Layout, Pages, Thumbnail, pages};
-use mobilenet::{Classifier, Image, Prediction};
+use mobilenet::{Classifier, Image};
 
 use crate::args::NetworkArgs;
 use crate::failure::Failure;
@@ -63,7 +64,7 @@ pub struct Classify {
     /// Look at a part of each photo: its left and top edge, width and height, in pixels or in fractions from 0 to 1
     #[arg(long, value_name = "X,Y,W,H", allow_hyphen_values = true, help_heading = "Photos")]
     roi: Option<Region>,
-    /// Answer with classes even where the weights' threshold says that the photo is unknown
+    /// Answer with classes even where the weights say that the photo is unknown
     #[arg(long)]
     always: bool,
     #[command(flatten)]
@@ -72,7 +73,7 @@ pub struct Classify {
 
 /// What a thread finds out about a photo.
 struct Found {
-    top: Vec<Prediction>,
+    answer: Answer,
     thumbnail: Option<Thumbnail>,
 }
 
@@ -83,9 +84,9 @@ struct Look {
 }
 
 /// Where answers go.
-struct Sink<'a> {
-    /// Who may say that it does not know.
-    modest: Option<&'a Classifier>,
+struct Sink {
+    /// Whether it may be said that a photo is unknown.
+    is_modest: bool,
     output: Output,
     sheet: Option<Pages>,
     tally: Tally,
@@ -109,7 +110,7 @@ impl Classify {
         failed.into_iter().try_for_each(|(path, reason)| sink.take(&path, Err(reason)))?;
         let stop = Arc::new(AtomicBool::new(false));
         if let [photo] = &photos[..] {
-            let found = self.look().at(photo, |image| classifier.classify(image, self.top as usize));
+            let found = self.look().at(photo, |image| classifier.answer(image, self.top as usize));
             sink.take(photo, found)?;
         } else {
             stop_at_ctrl_c(&stop)?;
@@ -153,7 +154,7 @@ impl Classify {
         let mut failure = None;
         classifier.work_through(
             photos,
-            |worker, photo| look.at(photo, |image| worker.classify(image, top)),
+            |worker, photo| look.at(photo, |image| worker.answer(image, top)),
             |photo, found| {
                 failure = sink.take(&photo, found).err();
                 if failure.is_none() {
@@ -171,23 +172,18 @@ impl Classify {
         Look { region: self.roi, layout: self.draw.is_some().then(Layout::default) }
     }
 
-    fn sink<'a>(
-        &self,
-        classifier: &'a Classifier,
-        sheet: Option<Pages>,
-        photos: Option<usize>,
-    ) -> Result<Sink<'a>, Failure> {
-        let modest = Some(classifier).filter(|c| !self.always && c.recognised().about.threshold.is_some());
+    fn sink(&self, classifier: &Classifier, sheet: Option<Pages>, photos: Option<usize>) -> Result<Sink, Failure> {
+        let is_modest = !self.always && classifier.may_not_know();
         let output = match (self.json, self.csv) {
             (true, _) => Output::Json,
             (_, true) => {
                 let classes = classifier.labels().len().min(self.top as usize);
-                Output::Csv { classes, is_modest: modest.is_some() }
+                Output::Csv { classes, is_modest }
             }
             _ => Output::Text,
         };
         output.begin()?;
-        Ok(Sink { modest, output, sheet, tally: Tally::new(photos) })
+        Ok(Sink { is_modest, output, sheet, tally: Tally::new(photos) })
     }
 
     fn open(&self) -> Result<Classifier, Failure> {
@@ -199,22 +195,22 @@ impl Classify {
 }
 
 impl Look {
-    fn at(&self, path: &Path, classify: impl FnOnce(&Image) -> Vec<Prediction>) -> Result<Found, String> {
+    fn at(&self, path: &Path, answer: impl FnOnce(&Image) -> Answer) -> Result<Found, String> {
         let mut image = inputs::read(path)?;
         if let Some(region) = self.region {
             image = region.of(&image)?;
         }
         let thumbnail = self.layout.map(|layout| layout.thumbnail(&image));
-        Ok(Found { top: classify(&image), thumbnail })
+        Ok(Found { answer: answer(&image), thumbnail })
     }
 }
 
-impl Sink<'_> {
+impl Sink {
     /// Prints and draws a photo's answer, or notes why it has none.
     fn take(&mut self, path: &Path, found: Result<Found, String>) -> Result<(), Failure> {
         match found {
-            Ok(Found { top, thumbnail }) => {
-                let is_unknown = self.modest.is_some_and(|classifier| classifier.is_unknown(&top));
+            Ok(Found { answer: Answer { likeliest: top, is_unknown }, thumbnail }) => {
+                let is_unknown = self.is_modest && is_unknown;
                 self.tally.beside(|| self.output.answer(path, &top, is_unknown))?;
                 if let (Some(sheet), Some(thumbnail)) = (&mut self.sheet, thumbnail) {
                     let class = match top.first() {

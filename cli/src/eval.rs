@@ -90,7 +90,7 @@ impl Eval {
         let unknown = self.unknown.as_deref().map(mobilenet::data::Dataset::open_photos).transpose()?;
         let program = self.compile(&mut network)?;
         print::ignored(&dataset.0);
-        let tested = self.test(network, &program, dataset)?;
+        let tested = self.test(weights, network, &program, dataset)?;
         tested.say_unreadable();
         let unknown = unknown.map(|photos| self.unknown(&tested, &program, photos)).transpose()?;
         self.confusion.as_deref().map_or(Ok(()), |path| pictures::confusion(&tested, weights, path))?;

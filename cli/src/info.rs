@@ -173,6 +173,7 @@ struct Json<'a> {
     preprocessing: &'a Preprocessing,
     labels: Option<&'a [String]>,
     threshold: Option<f32>,
+    familiarity: Option<f32>,
     source: Option<&'a str>,
     licence: Option<&'a str>,
     training: Option<&'a serde_json::Value>,
@@ -187,7 +188,7 @@ const NAMED: usize = 5;
 impl Report<'_> {
     fn json(&self) -> Json<'_> {
         let Recognised { origin, table, spec, preprocessing, labels, outputs, about, guesses } = self.recognised;
-        let About { threshold, source, licence, training } = about;
+        let About { threshold, familiarity, source, licence, training } = about;
         Json {
             file: &self.file,
             format: self.format,
@@ -207,6 +208,7 @@ impl Report<'_> {
             preprocessing,
             labels: labels.as_deref(),
             threshold: *threshold,
+            familiarity: *familiarity,
             source: source.as_deref(),
             licence: licence.as_deref(),
             training: training.as_ref(),
@@ -253,9 +255,15 @@ impl Report<'_> {
         ];
         lines.extend(self.photo());
         lines.push(("labels", self.labels()));
-        let About { threshold, source, licence, training } = about;
+        let About { threshold, familiarity, source, licence, training } = about;
         if let Some(threshold) = threshold {
             lines.push(("threshold", format!("unknown below {:.1} %", threshold * 100.0)));
+        }
+        if let Some(familiarity) = familiarity {
+            lines.push((
+                "familiarity",
+                format!("unknown below a similarity of {familiarity:.3} to the nearest exemplar"),
+            ));
         }
         lines.push(("source", source.clone().unwrap_or_else(|| "not said".into())));
         lines.push(("licence", licence.clone().unwrap_or_else(|| "not said".into())));

@@ -135,9 +135,9 @@ fn a_files_threshold_refuses_the_photos_that_classify_does_not_know() {
     let unknown = classified(&folder, "t.safetensors").iter().filter(|answer| answer["unknown"] == true).count();
     assert!((1..12).contains(&unknown), "{sureness:?}");
     let report = &json(&folder, "eval t.safetensors photos")[0];
-    assert_eq!((report["threshold"]["known_refused"].as_f64().unwrap() * 12.0).round() as usize, unknown);
+    assert_eq!((report["rule"]["known_refused"].as_f64().unwrap() * 12.0).round() as usize, unknown);
     let text = folder.run("eval t.safetensors photos").out;
-    assert!(text.contains(&format!("\nbelow the file's threshold of {middle:.3}: ")), "{text}");
+    assert!(text.contains(&format!("\nunknown by a probability below {middle:.3}: ")), "{text}");
 }
 
 fn classified(folder: &Folder, weights: &str) -> Vec<Value> {

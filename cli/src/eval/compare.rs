@@ -78,7 +78,7 @@ impl Eval {
         if is_first {
             print::ignored(&dataset.0);
         }
-        let tested = self.test(network, &program, dataset)?;
+        let tested = self.test(file, network, &program, dataset)?;
         if is_first {
             tested.say_unreadable();
         }

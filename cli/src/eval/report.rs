@@ -19,9 +19,9 @@ pub struct Report<'a> {
     unreadable: usize,
     classes_by: ClassesBy,
     calibration: Calibrated,
-    /// What the file's own threshold for 'unknown' does.
+    /// What the file's own rule for 'unknown' does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    threshold: Option<Refusal>,
+    rule: Option<Rule>,
     #[serde(skip_serializing_if = "Option::is_none")]
     classes: Option<Vec<Class<'a>>>,
     /// What is not 0 of the matrix.
@@ -53,6 +53,19 @@ struct Class<'a> {
     confused: Option<&'a str>,
 }
 
+/// When a network says that it does not know, and of which photos.
+#[derive(Serialize)]
+struct Rule {
+    /// Where the likeliest class is less probable.
+    threshold: Option<f32>,
+    /// Where the photo is less similar to the file's exemplars.
+    familiarity: Option<f32>,
+    /// Of these photos.
+    known_refused: f64,
+    /// Of photos of unknown classes.
+    unknown_found: Option<f64>,
+}
+
 /// Photos of classes that the network does not know.
 #[derive(Serialize)]
 struct Unknown {
@@ -76,13 +89,12 @@ impl<'a> Report<'a> {
         unknown: Option<&Predictions>,
     ) -> Report<'a> {
         let predictions = &tested.predictions;
-        let own = tested.recognised.about.threshold.map(f64::from);
         Report {
             figures: predictions.evaluation(),
             unreadable: tested.unreadable(),
             classes_by: tested.classes_by,
             calibration: Calibrated::new(predictions),
-            threshold: own.map(|own| predictions.refusals_at(unknown, [own])[0]),
+            rule: Rule::new(tested, unknown),
             classes: each.then(|| classes(predictions, tested.names())),
             confusion: predictions.confusion().ok().filter(|_| matrix).map(|confusion| confusion.cells().collect()),
             mistakes,
@@ -94,13 +106,32 @@ impl<'a> Report<'a> {
     pub fn text(&self) -> String {
         let figures = &self.figures;
         let mut parts = vec![format!("{figures}  of {} photos\n{}", figures.photos, self.calibration.text())];
-        if let Some(Refusal { threshold, known_refused, .. }) = self.threshold {
-            let refused = known_refused * 100.0;
-            parts[0] += &format!("\nbelow the file's threshold of {threshold:.3}: {refused:.1} % of the photos");
-        }
+        parts[0].extend(self.rule.iter().map(Rule::text));
         parts.extend(self.classes.as_deref().map(table));
         parts.extend(self.unknown.as_ref().map(Unknown::text));
         parts.join("\n\n")
+    }
+}
+
+impl Rule {
+    fn new(tested: &Tested, unknown: Option<&Predictions>) -> Option<Rule> {
+        let about = &tested.recognised.about;
+        let (threshold, familiarity) = (about.threshold, about.familiarity);
+        (threshold.is_some() || familiarity.is_some()).then(|| Rule {
+            threshold,
+            familiarity,
+            known_refused: tested.predictions.refused_by(about),
+            unknown_found: unknown.map(|unknown| unknown.refused_by(about)),
+        })
+    }
+
+    fn text(&self) -> String {
+        let limit = |what: &str, limit: Option<f32>| limit.map(|limit| format!("{what} below {limit:.3}"));
+        let limits = [limit("a probability", self.threshold), limit("a similarity", self.familiarity)];
+        let limits = limits.into_iter().flatten().collect::<Vec<_>>().join(" or ");
+        let found = self.unknown_found.map(|found| format!(", {:.1} % of those of unknown classes", found * 100.0));
+        let found = found.unwrap_or_default();
+        format!("\nunknown by {limits}: {:.1} % of the photos{found}", self.known_refused * 100.0)
     }
 }
 

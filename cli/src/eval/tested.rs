@@ -6,9 +6,10 @@ use std::sync::Arc;
 use mobilenet::data::{Dataset, Loader, LoaderOptions, Source, Splits};
 use mobilenet::net::{Loaded, Recognised};
 use mobilenet::run::Labels;
+use mobilenet::run::familiar::Familiar;
 use mobilenet::run::program::Options;
-use mobilenet::train::assess::predict_as;
-use mobilenet::train::{self, Predictions, predict};
+use mobilenet::train::assess::{Reading, predict_beside};
+use mobilenet::train::{self, Predictions};
 use mobilenet::{Pool, Program};
 use serde::Serialize;
 
@@ -30,6 +31,7 @@ pub struct Tested {
     pub loader: Loader,
     pub classes_by: ClassesBy,
     pub predictions: Predictions,
+    familiar: Option<Familiar>,
     pub pool: Arc<Pool>,
 }
 
@@ -71,7 +73,10 @@ impl Eval {
 
     /// Its program, which takes the weights.
     pub(super) fn compile(&self, network: &mut Loaded) -> Result<Program, Failure> {
-        let options = Options { isa: self.run.isa()?, precision: self.precision.into(), ..Options::default() };
+        let mut options = Options { isa: self.run.isa()?, precision: self.precision.into(), ..Options::default() };
+        if network.recognised.about.familiarity.is_some() {
+            options.outputs.push(Familiar::tap(&network.graph).to_owned());
+        }
         let params = std::mem::take(&mut network.params);
         Ok(Program::compile(&network.graph, params, &options)?)
     }
@@ -79,16 +84,19 @@ impl Eval {
     /// The network's answers on photos whose classes are numbered as its outputs are.
     pub(super) fn test(
         &self,
+        weights: &Path,
         network: Loaded,
         program: &Program,
         (dataset, classes_by): (Dataset, ClassesBy),
     ) -> Result<Tested, Failure> {
         let recognised = network.recognised;
+        let familiar = Familiar::open(weights, &network.graph, &recognised)?;
         let options = LoaderOptions::evaluation(self.batch as usize, recognised.preprocessing);
         let loader = Loader::new(Arc::new(dataset), options);
         let pool = self.run.pool();
-        let predictions = predict(program, &loader, recognised.outputs, &pool)?;
-        Ok(Tested { recognised, loader, classes_by, predictions, pool })
+        let reading = Reading::of(loader.dataset(), recognised.outputs);
+        let predictions = predict_beside(program, &loader, reading, familiar.as_ref(), &pool)?;
+        Ok(Tested { recognised, loader, classes_by, predictions, familiar, pool })
     }
 
     /// Its answers on photos of classes that it does not know.
@@ -99,7 +107,8 @@ impl Eval {
         dataset: Dataset,
     ) -> Result<Predictions, train::Error> {
         let loader = Loader::new(Arc::new(dataset), *tested.loader.options());
-        let predictions = predict_as(program, &loader, tested.predictions.reading(), &tested.pool)?;
+        let predictions =
+            predict_beside(program, &loader, tested.predictions.reading(), tested.familiar.as_ref(), &tested.pool)?;
         say_unreadable(&loader);
         Ok(predictions)
     }

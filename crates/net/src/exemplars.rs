@@ -1,5 +1,5 @@
-//! Features of a few validation photos of each class inside a weights file: what a class that is added later is told from,
-//! where the photos themselves are not at hand.
+//! Features of a few photos of each class inside a weights file: what is strange, and classes that are added later, are told
+//! by them where the photos themselves are not at hand.
 //!
 //! The tensor `exemplars.features` is photos × features, in half precision, as the classifier reads them; the metadata's
 //! `exemplars` says the class of each row. Readers that know nothing of it see one more tensor.
@@ -12,6 +12,10 @@ use crate::weights;
 
 /// The metadata's key.
 const KEY: &str = "exemplars";
+/// The largest number of half precision.
+const MOST: f32 = 65504.0;
+/// Most rows that are read: whoever learns from them passes over them many times.
+const MAX_ROWS: usize = 100_000;
 /// The tensor's name.
 const FEATURES: &str = "exemplars.features";
 
@@ -30,8 +34,9 @@ impl Exemplars {
     /// Adds them to what a file will hold.
     pub(crate) fn write_into(self, params: &mut Params) {
         let shape = [self.classes.len(), self.len];
-        // Features beyond the range of half precision tell nothing apart that others would not.
-        let Some(features) = Tensor::from_f32(&shape, self.rows).into_float(DType::F16) else { return };
+        // Beyond the range of half precision one is as strange as another.
+        let rows = self.rows.into_iter().map(|x| x.clamp(-MOST, MOST)).collect();
+        let Some(features) = Tensor::from_f32(&shape, rows).into_float(DType::F16) else { return };
         params.tensors.insert(FEATURES.into(), features);
         params.metadata.insert(KEY.into(), serde_json::to_string(&self.classes).expect("numbers are JSON"));
     }
@@ -47,9 +52,14 @@ impl Exemplars {
         let wrong = |reason: String| Error::format(path, format!("its exemplars: {reason}"));
         let text = metadata.get(KEY).ok_or_else(|| wrong(format!("{FEATURES} without their classes")))?;
         let of: Vec<u32> = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        if tensor.shape() != [of.len(), features] || of.iter().any(|&class| class as usize >= classes) {
+        let is_half = tensor.dtype() == DType::F16 && of.len() <= MAX_ROWS;
+        if !is_half || tensor.shape() != [of.len(), features] || of.iter().any(|&class| class as usize >= classes) {
             let shape = tensor.shape();
-            let text = format!("{shape:?} of {} photos, for {features} features and {classes} classes", of.len());
+            let (dtype, photos) = (tensor.dtype(), of.len());
+            let text = format!(
+                "{dtype:?} {shape:?} of {photos} photos, for F16 of {features} features and {classes} classes, of at most \
+                 {MAX_ROWS} photos"
+            );
             return Err(wrong(text));
         }
         let rows = tensor.into_f32();

@@ -66,6 +66,9 @@ pub fn save(path: &Path, mut params: Params, graph: &Graph, what: &Recognised, b
     if let Some(threshold) = about.threshold {
         say("threshold", threshold.to_string());
     }
+    if let Some(familiarity) = about.familiarity {
+        say("familiarity", familiarity.to_string());
+    }
     for (key, text) in [("source", &about.source), ("licence", &about.licence)] {
         if let Some(text) = text {
             say(key, text.clone());

@@ -84,6 +84,9 @@ impl std::fmt::Display for Outputs {
 pub struct About {
     /// The probability of the likeliest class below which the answer is that the network does not know.
     pub threshold: Option<f32>,
+    /// The similarity to the file's nearest [exemplar](crate::exemplars) below which the answer is that the network does not
+    /// know.
+    pub familiarity: Option<f32>,
     /// Where the weights are from.
     pub source: Option<String>,
     /// Under which terms they may be used.
@@ -204,6 +207,7 @@ pub fn recognise(path: &Path, params: &Params, overrides: &Overrides) -> Result<
     let outputs = says.value("outputs", |_| true, "exclusive or independent")?.unwrap_or_default();
     let about = About {
         threshold: says.value("threshold", |t: &f32| (0.0..=1.0).contains(t), "a number from 0 to 1")?,
+        familiarity: says.value("familiarity", |s: &f32| (-1.0..=1.0).contains(s), "a number from -1 to 1")?,
         source: says.text("source"),
         licence: says.text("licence"),
         training: says.json("training")?,

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mobilenet_kernels::{Isa, Pool, cpu};
-use mobilenet_net::Loaded;
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_net::recognise::{Outputs, Overrides, Recognised};
+use mobilenet_net::{About, Loaded};
 
 use crate::arena::Arena;
 use crate::classify::{class_probabilities, label_probabilities, top_k_among};
 use crate::error::Error;
+use crate::familiar::Familiar;
 use crate::image::Image;
 use crate::labels::Labels;
 use crate::ordered::in_order;
@@ -92,6 +93,17 @@ pub struct Prediction {
     pub probability: f32,
 }
 
+/// What a network says of a photo.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Its likeliest classes, likeliest first.
+    pub likeliest: Vec<Prediction>,
+    /// Whether it does not know: none of these classes reaches the [threshold](mobilenet_net::About::threshold) of its
+    /// file, or the photo is less similar to those that the network was checked with than the file's
+    /// [familiarity](mobilenet_net::About::familiarity). Never where the file has neither.
+    pub is_unknown: bool,
+}
+
 /// A network with weights, ready for photos. It can be shared between threads: each uses memory of its own.
 pub struct Classifier {
     program: Program,
@@ -100,6 +112,7 @@ pub struct Classifier {
     labels: Labels,
     /// Which classes may be answers; all where there is none.
     answers: Option<Vec<bool>>,
+    familiar: Option<Familiar>,
     pool: Arc<Pool>,
     /// Arenas that no thread uses right now.
     arenas: Mutex<Vec<Arena>>,
@@ -142,23 +155,20 @@ impl Classifier {
         let described = Recognised { preprocessing, ..recognised.clone() };
         let labels = Labels::of(&described, options.labels.as_deref())?;
         recognised.guesses.extend(Labels::guess(&described).filter(|_| options.labels.is_none()));
-        let program = Program::compile(
-            &graph,
-            params,
-            &Options { isa: Isa::from_env()?, precision: options.precision, ..Options::default() },
-        )?;
+        let familiar = Familiar::open(weights.as_ref(), &graph, &recognised)?;
+        let mut compiled_for = Options { isa: Isa::from_env()?, precision: options.precision, ..Options::default() };
+        compiled_for.outputs.extend(familiar.iter().map(|_| Familiar::tap(&graph).to_owned()));
+        let program = Program::compile(&graph, params, &compiled_for)?;
         let pool = Arc::new(Pool::new(options.threads.unwrap_or_else(cpu::default_threads)));
         let [h, w] = preprocessing.size;
         // The first arena at once: a size that does not fit is an error here, and never later.
         let arenas = Mutex::new(vec![program.arena(1, h, w, &pool)?]);
-        Ok(Classifier { program, recognised, preprocessing, labels, answers: None, pool, arenas })
+        Ok(Classifier { program, recognised, preprocessing, labels, answers: None, familiar, pool, arenas })
     }
 
-    /// Whether the network does not know what a photo shows: none of its likeliest classes reaches the
-    /// [threshold](mobilenet_net::About::threshold) of its file. Never where that has none.
-    pub fn is_unknown(&self, likeliest: &[Prediction]) -> bool {
-        let below = |threshold: f32| likeliest.iter().all(|answer| answer.probability < threshold);
-        self.recognised.about.threshold.is_some_and(below)
+    /// Whether the file says when an answer is [unknown](Answer::is_unknown).
+    pub fn may_not_know(&self) -> bool {
+        self.recognised.about.threshold.is_some() || self.familiar.is_some()
     }
 
     /// What the file was found to be, and what had to be guessed.
@@ -178,7 +188,27 @@ impl Classifier {
 
     /// The `top` likeliest classes, likeliest first.
     pub fn classify(&self, image: &Image, top: usize) -> Vec<Prediction> {
-        self.named(&self.logits(image), top)
+        self.answer(image, top).likeliest
+    }
+
+    /// The `top` likeliest classes, and whether the network knows what the photo shows.
+    pub fn answer(&self, image: &Image, top: usize) -> Answer {
+        let mut arena = self.take_arena();
+        let answer = self.answer_in(&mut arena, image, top);
+        self.give_back(arena);
+        answer
+    }
+
+    fn answer_in(&self, arena: &mut Arena, image: &Image, top: usize) -> Answer {
+        let logits = self.logits_in(arena, image);
+        let likeliest = self.named(&logits, top);
+        let About { threshold, familiarity, .. } = &self.recognised.about;
+        let is_below = |threshold: f32| likeliest.iter().all(|answer| answer.probability < threshold);
+        let features = arena.output(Familiar::tap(self.program.graph())).unwrap_or_default();
+        let is_strange =
+            |least: f32| self.familiar.as_ref().is_some_and(|familiar| familiar.similarity(features) < least);
+        let is_unknown = threshold.is_some_and(is_below) || familiarity.is_some_and(is_strange);
+        Answer { likeliest, is_unknown }
     }
 
     /// Answers from now on only with classes that `is_answer`. Probabilities stay what they are among all classes, as
@@ -245,8 +275,12 @@ impl Classifier {
     pub fn logits(&self, image: &Image) -> Vec<f32> {
         let mut arena = self.take_arena();
         let logits = self.logits_in(&mut arena, image);
-        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+        self.give_back(arena);
         logits
+    }
+
+    fn give_back(&self, arena: Arena) {
+        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
     }
 
     fn logits_in(&self, arena: &mut Arena, image: &Image) -> Vec<f32> {
@@ -273,7 +307,11 @@ pub struct Worker<'a> {
 impl Worker<'_> {
     /// As [`Classifier::classify`], on this thread alone.
     pub fn classify(&mut self, image: &Image, top: usize) -> Vec<Prediction> {
-        let logits = self.classifier.logits_in(&mut self.arena, image);
-        self.classifier.named(&logits, top)
+        self.answer(image, top).likeliest
+    }
+
+    /// As [`Classifier::answer`], on this thread alone.
+    pub fn answer(&mut self, image: &Image, top: usize) -> Answer {
+        self.classifier.answer_in(&mut self.arena, image, top)
     }
 }

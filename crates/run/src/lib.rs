@@ -11,6 +11,7 @@ pub mod differences;
 pub mod embed;
 pub mod embeddings;
 pub mod error;
+pub mod familiar;
 pub mod golden;
 pub mod heat;
 pub mod image;
@@ -29,7 +30,7 @@ mod slices;
 
 pub use arena::{Arena, window_geometry};
 pub use canvas::Canvas;
-pub use classifier::{Classifier, ClassifierOptions, Prediction, Worker};
+pub use classifier::{Answer, Classifier, ClassifierOptions, Prediction, Worker};
 pub use compile::kernel_activation;
 pub use embed::{Embedder, Features};
 pub use embeddings::Embeddings;

@@ -19,6 +19,7 @@ use mobilenet_kernels::Pool;
 use mobilenet_net::recognise::Outputs;
 use mobilenet_run::Program;
 use mobilenet_run::classify::{class_probabilities, label_probabilities, top_k};
+use mobilenet_run::familiar::Familiar;
 
 use crate::error::Error;
 use crate::kept::Kept;
@@ -68,6 +69,8 @@ pub struct Predictions {
     photos: Vec<usize>,
     targets: Vec<Target>,
     logits: Vec<f32>,
+    /// To the nearest exemplar; none where nobody asked for them.
+    similarities: Vec<f32>,
 }
 
 /// Runs `program`, compiled for its logits, once over all readable photos of `loader`, which is made for evaluation. The
@@ -89,6 +92,23 @@ pub fn predict_as(
     reading: Reading,
     pool: &Arc<Pool>,
 ) -> Result<Predictions, Error> {
+    predict_beside(program, loader, reading, None, pool)
+}
+
+/// As [`predict_as`], with each photo's [similarity](Predictions::similarities) where `familiar` tells it: then `program` is
+/// compiled for [its tap](Familiar::tap) as well.
+///
+/// # Errors
+/// As [`predict`].
+pub fn predict_beside(
+    program: &Program,
+    loader: &Loader,
+    reading: Reading,
+    familiar: Option<&Familiar>,
+    pool: &Arc<Pool>,
+) -> Result<Predictions, Error> {
+    let tap = Familiar::tap(program.graph());
+    let mut similarities = Vec::new();
     let preprocessing = loader.options().preprocessing;
     let [h, w] = preprocessing.size;
     let mut kept = Kept::none();
@@ -99,12 +119,17 @@ pub fn predict_as(
         arena.input_mut().copy_from_slice(&batch.images);
         program.run(arena);
         logits.extend_from_slice(arena.output("logits").unwrap_or_default());
+        if let Some(familiar) = familiar {
+            let features = arena.output(tap).unwrap_or_default();
+            let rows = features.chunks_exact((features.len() / batch.len()).max(1));
+            similarities.extend(rows.map(|row| familiar.similarity(row)));
+        }
         photos.append(&mut batch.indices);
         targets.append(&mut batch.targets);
         loader.recycle(batch);
     }
     let reading = Reading { background_class: preprocessing.background_class, ..reading };
-    Ok(Predictions::new(reading, photos, targets, logits))
+    Ok(Predictions { similarities, ..Predictions::new(reading, photos, targets, logits) })
 }
 
 impl Predictions {
@@ -122,7 +147,12 @@ impl Predictions {
             assert!(labels.iter().all(|&label| (label as usize) < classes), "{labels:?} of {classes} classes");
             assert!(reading.by_labels || labels.len() == 1, "{labels:?} where one class is needed");
         }
-        Predictions { reading, classes, photos, targets, logits }
+        Predictions { reading, classes, photos, targets, logits, similarities: Vec::new() }
+    }
+
+    /// How similar each photo is to the nearest of the file's exemplars, from -1 to 1; empty where nobody asked.
+    pub fn similarities(&self) -> &[f32] {
+        &self.similarities
     }
 
     /// How logits and targets are read.

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use mobilenet_data::{Loader, Target};
 use mobilenet_net::{Graph, Params};
 use mobilenet_run::Program;
+use mobilenet_run::familiar::Familiar;
 use mobilenet_run::program::Options;
 
 use crate::error::Error;
@@ -36,7 +37,7 @@ impl Features {
         machine: &Machine,
         watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Option<Features>, Error> {
-        let tap = if graph.find("hidden").is_some() { "hidden" } else { "pooled" };
+        let tap = Familiar::tap(graph);
         let options = Options { isa: machine.isa, outputs: vec![tap.to_owned()], ..Options::default() };
         let program = Program::compile(graph, params, &options)?;
         let len = graph.find(tap).map_or(0, |node| graph[node].channels);

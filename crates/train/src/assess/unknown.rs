@@ -1,5 +1,6 @@
 //! When to say 'I do not know': the largest probability as the measure (Hendrycks and Gimpel, arXiv 1610.02136).
 
+use mobilenet_net::About;
 use serde::Serialize;
 
 use super::Predictions;
@@ -47,6 +48,16 @@ impl Predictions {
             unknown_found: unknown.as_ref().map(|unknown| share(unknown, threshold)),
         };
         thresholds.into_iter().map(refusal).collect()
+    }
+
+    /// The share of these photos that a file's own rule answers 'unknown': the likeliest class below its threshold, or the
+    /// photo less similar to the file's exemplars than its familiarity.
+    pub fn refused_by(&self, about: &About) -> f64 {
+        let threshold = about.threshold.map_or(0.0, f64::from);
+        let familiarity = about.familiarity.unwrap_or(-1.0);
+        let similarities = self.similarities.iter().copied().chain(std::iter::repeat(1.0));
+        let is_refused = |(sureness, similarity): &(f64, f32)| *sureness < threshold || *similarity < familiarity;
+        self.sureness().zip(similarities).filter(is_refused).count() as f64 / self.len() as f64
     }
 
     /// The largest threshold that refuses at most this share (0 … 1) of these photos, a hair below the probability of the
