@@ -44,8 +44,8 @@ impl ByContent {
 
 impl Splits {
     /// Puts photos of `dataset` aside to check with, about `share` of each class: at least one of every class that has two
-    /// different ones, and never the last; no validation photos where no class has two. `watch` is told how many photos were read, of how many, and may end it, which
-    /// gives `Ok(None)`.
+    /// different ones, and never the last; no validation photos where no class has two. `watch` is told how many photos were
+    /// read, of how many, and may end it, which gives `Ok(None)`.
     ///
     /// A photo's side follows from a hash of its bytes, so that folders, names, order and machine do not matter, files of
     /// the same bytes are on one side, and a photo that is added moves no other, but where it is the second of its class or
