@@ -17,6 +17,7 @@ use mobilenet::arch::{self, WidthRule};
 use mobilenet::data::{ByContent, Dataset, Scenes, Splits};
 use mobilenet::net::file;
 use mobilenet::net::preprocessing::Preprocessing;
+use mobilenet::train::calibrate::LEAST;
 use mobilenet::train::checkpoint::{Checkpoint, Found};
 use mobilenet::train::choose::{self, Beginning, Choice};
 use mobilenet::train::recipe::BnStatistics;
@@ -87,7 +88,7 @@ pub struct Train {
     #[arg(long, value_name = "PIXELS", help_heading = HEADINGS[1],
         help = help("Height and width of the photos in training", "resolution"))]
     resolution: Option<String>,
-    /// Begin with these weights; the classifier's only where the classes are as many
+    /// Begin with these weights; the classifier's only where the classes are the same
     #[arg(long, value_name = "FILE", help_heading = HEADINGS[1], value_parser = weights_file())]
     from: Option<PathBuf>,
     /// A network of the same classes to learn from
@@ -96,8 +97,9 @@ pub struct Train {
     /// Learn the classifier alone, on features that one pass over the photos gives: seconds in place of minutes
     #[arg(long, help_heading = HEADINGS[2], requires = "from", conflicts_with = "epochs")]
     head_only: bool,
-    /// What chosen epochs and resolution should take; not for a recipe's
-    #[arg(long, value_name = "MINUTES", help_heading = HEADINGS[2], default_value_t = choose::MINUTES)]
+    /// What epochs and resolution should take, where no recipe says them
+    #[arg(long, value_name = "MINUTES", help_heading = HEADINGS[2], default_value_t = choose::MINUTES,
+        value_parser = minutes)]
     minutes: f64,
     #[arg(long, value_name = "N", help_heading = HEADINGS[2], help = help("Photos that are worked on together", "batch"))]
     batch: Option<String>,
@@ -131,6 +133,12 @@ pub struct Train {
     settings: Settings,
     #[command(flatten)]
     run: RunArgs,
+}
+
+/// A time that settings can be chosen for.
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse::<f64>().ok().filter(|minutes| minutes.is_finite() && *minutes > 0.0);
+    minutes.ok_or_else(|| "give a number of minutes above 0".into())
 }
 
 /// A flag's help, with the default of its key.
@@ -170,12 +178,14 @@ impl Train {
             Some(base) => self.recipe(base, network)?,
             None => {
                 doctor::look(self.data(), self.validation.as_deref(), photos, self.run.threads())?;
-                let Choice { recipe, seconds: about } = self.chosen(&train, network, &machine)?;
+                let Choice { recipe, seconds: about } =
+                    self.chosen(&train, validation.as_ref().map(Dataset::len), network, &machine)?;
                 seconds = Some(about);
                 recipe
             }
         };
         let Splits { train, validation } = self.split(train, validation, recipe.validation_share)?;
+        let validation_photos = validation.as_ref().map_or(0, Dataset::len);
         let (train, validation) = (Arc::new(train), validation.map(Arc::new));
         let start = start.map(|(start, _)| start);
         let mut trainer = Trainer::new(recipe.clone(), train, validation, &self.output, machine, start)?;
@@ -200,6 +210,7 @@ impl Train {
         print::unreadable(&trainer.unreadable(), photos);
         match ended? {
             Ended::Done => {
+                self.say_uncalibrated(&recipe, validation_photos);
                 // The network is there, whatever keeps its report from being written.
                 if let Err(error) = trainer.report() {
                     note!("warning: there is no report: {error}");
@@ -211,6 +222,15 @@ impl Train {
                 note!("stopped; the same command with --resume goes on");
                 Err(Failure::Interrupted)
             }
+        }
+    }
+
+    /// Says why a network knows no 'unknown'.
+    fn say_uncalibrated(&self, recipe: &Recipe, validation: usize) {
+        if recipe.refused.is_some() && validation < LEAST {
+            note!(
+                "{validation} photos to check with tell no threshold of 'unknown', and no calibration: {LEAST} would"
+            );
         }
     }
 
@@ -269,16 +289,16 @@ impl Train {
         let Some(path) = &self.from else { return Ok(None) };
         let loaded = mobilenet::net::load(path, &Default::default())?;
         loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
-        let spec = loaded.recognised.spec;
+        let spec = &loaded.recognised.spec;
         let network = Network {
-            model: loaded.recognised.table.name,
+            model: loaded.recognised.table.name.clone(),
             width: spec.width,
             width_rule: spec.width_rule,
             // Photos of another size may want other strides, which the weights do not mind.
             total_stride: (spec.total_stride != 32).then_some(spec.total_stride),
             preprocessing: Some(loaded.recognised.preprocessing),
         };
-        Ok(Some((Start { path: path.clone(), spec, params: loaded.params, kept: None }, Some(network))))
+        Ok(Some((Start::of(path, loaded), Some(network))))
     }
 
     /// The network that a checkpoint's run took from `--from` when it began.
@@ -330,13 +350,21 @@ impl Train {
     }
 
     /// Settings for these photos and this machine, with what flags say.
-    fn chosen(&self, photos: &Dataset, network: Option<&Network>, machine: &Machine) -> Result<Choice, Failure> {
+    fn chosen(
+        &self,
+        photos: &Dataset,
+        validation: Option<usize>,
+        network: Option<&Network>,
+        machine: &Machine,
+    ) -> Result<Choice, Failure> {
         let beginning = network.and_then(Network::beginning);
+        let set = self.flags()?;
         let settle = |recipe: &mut Recipe| -> Result<(), Failure> {
             *recipe = self.recipe(recipe.clone(), network)?;
+            choose::reconcile(recipe, |key| set.iter().any(|(set, _)| set == key));
             Ok(())
         };
-        choose::choose(photos, beginning.as_ref(), self.minutes, settle, machine)
+        choose::choose(photos, validation, beginning.as_ref(), self.minutes, settle, machine)
     }
 
     fn data(&self) -> &Path {

@@ -5,23 +5,28 @@ use std::sync::Arc;
 
 use clap::Args;
 use mobilenet::data::Dataset;
+use mobilenet::train::RunFolder;
+use mobilenet::train::checkpoint::NEWEST;
 use mobilenet::train::classes::{self, Changed, Changes};
 use mobilenet::train::trainer::{MODEL, Machine};
 
 use crate::failure::Failure;
 use crate::print;
 
+/// Flags of a training, which this is none of.
+const OTHERS: [&str; 6] = ["recipe", "resume", "head_only", "validation", "epochs", "teacher"];
+
 /// What is to become of the classes of --from.
 #[derive(Args)]
 pub struct ChangeArgs {
     /// Add the class whose photos are in this folder, or those of its folders; DATA, if given, is photos of the old classes
-    #[arg(long, value_name = "FOLDER", requires = "from", help_heading = super::HEADINGS[4])]
+    #[arg(long, value_name = "FOLDER", requires = "from", conflicts_with_all = OTHERS, help_heading = super::HEADINGS[4])]
     add: Option<PathBuf>,
     /// Call a class otherwise; may be repeated
-    #[arg(long, value_name = "OLD=NEW", requires = "from", help_heading = super::HEADINGS[4])]
+    #[arg(long, value_name = "OLD=NEW", requires = "from", conflicts_with_all = OTHERS, help_heading = super::HEADINGS[4])]
     rename: Vec<String>,
     /// Leave a class out; may be repeated
-    #[arg(long, value_name = "CLASS", requires = "from", help_heading = super::HEADINGS[4])]
+    #[arg(long, value_name = "CLASS", requires = "from", conflicts_with_all = OTHERS, help_heading = super::HEADINGS[4])]
     drop: Vec<String>,
 }
 
@@ -40,9 +45,9 @@ impl ChangeArgs {
         is_json: bool,
         machine: &Machine,
     ) -> Result<(), Failure> {
-        let file = to.join(MODEL);
-        if file.exists() {
-            return Err(Failure::bad(format!("{} is there already: give another folder with -o", file.display())));
+        let (file, _held) = (to.join(MODEL), RunFolder::open(to)?);
+        if let Some(found) = [file.clone(), to.join(NEWEST)].iter().find(|found| found.exists()) {
+            return Err(Failure::bad(format!("{} is there already: give another folder with -o", found.display())));
         }
         let add = self.add.as_ref().map(Dataset::open_new).transpose()?.map(Arc::new);
         add.iter().for_each(|photos| print::ignored(photos));
@@ -56,7 +61,6 @@ impl ChangeArgs {
         };
         let rename = self.rename.iter().map(pair).collect::<Result<_, _>>()?;
         let changes = Changes { add, rename, drop: self.drop.clone() };
-        std::fs::create_dir_all(to).map_err(|e| Failure::bad(format!("{}: {e}", to.display())))?;
         let changed = classes::change(from, &file, changes, old.as_ref(), machine)?;
         if is_json {
             print::json(&changed)?;
@@ -81,7 +85,7 @@ fn said(Changed { classes, held_out, held_out_top1, kept }: &Changed) -> String 
         text += &format!("\nof {held_out} new photos that were held out {:.1} % are named right", 100.0 * top1);
     }
     if let Some(kept) = kept {
-        text += &format!("\nof the old classes' photos {:.1} % are answered as before", 100.0 * kept);
+        text += &format!("\nof the photos of old classes in the file {:.1} % are answered as before", 100.0 * kept);
     }
     text
 }

@@ -63,12 +63,14 @@ impl Watch<'_> {
                 let line = format!("classifier learned on the features of {photos} photos{figures}  {seconds:.0} s");
                 if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }
             }
-            Event::Calibrated(Calibrated { temperature, error_before, error, threshold, refused }) => {
+            Event::Calibrated(Calibrated { temperature, error_before, error, threshold, familiarity, refused }) => {
                 let line = format!(
                     "calibrated on the validation photos: error {error:.3} ({error_before:.3} before, temperature \
-                     {temperature:.2}); below {:.1} % the answer is 'unknown', of {:.1} % of them",
+                     {temperature:.2}); below {:.1} % or a similarity of {familiarity:.2} the answer is \
+                     'unknown', of {:.1} % and {:.1} % of them",
                     100.0 * threshold,
-                    100.0 * refused
+                    100.0 * refused[0],
+                    100.0 * refused[1]
                 );
                 if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }
             }

@@ -4,21 +4,27 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mobilenet_data::{Dataset, Loader};
+use mobilenet_net::exemplars::Exemplars;
 use mobilenet_net::model_file::Beside;
-use mobilenet_net::{Loaded, Params, Tensor, model_file};
+use mobilenet_net::{Graph, Loaded, Params, Recognised, Tensor, model_file};
+use mobilenet_run::familiar::Familiar;
 use mobilenet_run::program::Options;
 use mobilenet_run::{Image, Program, golden};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::assess::{Predictions, predict};
+use crate::assess::{Predictions, Reading, predict_as};
 use crate::classes::collect;
 use crate::error::Error;
-use crate::head::CLASSIFIER;
+use crate::head::is_classifier;
 use crate::trainer::Machine;
 
-/// Photos whose features a file keeps: of V2's 1280 features half a megabyte.
+/// Photos of each set whose features a file keeps: V2's 1280 features of both take 1.3 MB.
 const EXEMPLARS: usize = 256;
+/// Share of the refused photos that the probability refuses. Of photos of other things, dissimilarity finds far more.
+const BY_PROBABILITY: f64 = 0.25;
+/// Validation photos that tell a threshold: of 30, a share of 8 % are two.
+pub const LEAST: usize = 30;
 /// The key of what is said of it in a file's training record.
 const KEY: &str = "calibration";
 
@@ -29,68 +35,124 @@ pub struct Calibrated {
     pub temperature: f64,
     /// Expected calibration error on the validation photos before.
     pub error_before: f64,
-    /// And behind it.
+    /// The same after it.
     pub error: f64,
     /// Below this probability of the likeliest class the answer is 'unknown'.
     pub threshold: f64,
-    /// Share of the validation photos that it refuses.
-    pub refused: f64,
+    /// And below this similarity to the nearest of the photos whose features the file keeps.
+    pub familiarity: f64,
+    /// Share of the validation photos that the one refuses, and the other; few are both.
+    pub refused: [f64; 2],
 }
 
-/// Divides the classifier of the file at `path` by the temperature at which its probabilities agree best with the photos of
-/// `validation` (arXiv 1706.04599, section 4.2), and sets the threshold that refuses a share of `refused` of them. The
-/// answers stay what they are. `samples` prove the file anew, and features of some of
-/// the photos are kept in it for classes that are added later. A file that says that it was calibrated is left alone; then
-/// there is nothing to tell.
+/// What a network is calibrated with.
+pub struct Photos<'a> {
+    /// What it has learned from.
+    pub train: &'a Dataset,
+    /// What decides.
+    pub validation: &'a Loader,
+    /// How these are read.
+    pub reading: Reading,
+}
+
+/// Divides the classifier of the file at `path` by the temperature at which its probabilities agree best with the
+/// validation photos (arXiv 1706.04599, section 4.2), and sets the thresholds of probability and similarity that together
+/// refuse about a share of `refused` of them. The answers stay what they are. `samples` prove the file anew. Features of
+/// some photos are kept in it: what is strange is told by them, and classes that are added later.
+///
+/// Fewer than [`LEAST`] validation photos tell no temperature and no threshold: then, and where the file says that it was
+/// calibrated, there is nothing to tell.
 ///
 /// # Errors
 /// A file that cannot be read or written; photos of which none can be read.
 pub fn calibrate(
     path: &Path,
-    validation: &Loader,
+    photos: &Photos,
     refused: f64,
     samples: &[Image],
     machine: &Machine,
 ) -> Result<Option<Calibrated>, Error> {
     let Loaded { mut recognised, graph, mut params } = mobilenet_net::load(path, &Default::default())?;
-    let record = recognised.about.training.get_or_insert_with(|| json!({}));
-    if record.get(KEY).is_some() {
+    if recognised.about.training.as_ref().is_some_and(|record| record.get(KEY).is_some()) {
         return Ok(None);
     }
-    let compile =
-        |params: &Params| Program::compile(&graph, params.clone(), &Options { isa: machine.isa, ..Options::default() });
-    let before = predict(&compile(&params)?, validation, recognised.outputs, &machine.pool)?;
-    let temperature = before.temperature();
+    let compiled_for = Options { isa: machine.isa, ..Options::default() };
+    let program = Program::compile(&graph, params.clone(), &compiled_for)?;
+    let before = predict_as(&program, photos.validation, photos.reading, &machine.pool)?;
+    let is_enough = before.len() >= LEAST;
+    let temperature = if is_enough { before.temperature() } else { 1.0 };
     divide(&mut params, temperature);
-    let logits = before.logits().flatten().map(|logit| logit / temperature as f32).collect();
-    let after = Predictions::new(before.reading(), before.photos().to_vec(), before.targets().to_vec(), logits);
-    // As it is written, and read back.
-    let threshold = f64::from(after.threshold(refused) as f32);
-    let below = after.sureness().filter(|&sureness| sureness < threshold).count();
-    let calibrated = Calibrated {
-        temperature,
-        error_before: before.calibration(1.0).error,
-        error: after.calibration(1.0).error,
-        threshold,
-        refused: below as f64 / after.len() as f64,
-    };
-    if let Value::Object(record) = record {
+    let (exemplars, of_validation) = exemplars(&graph, &params, &recognised, photos, machine)?;
+    let calibrated = is_enough.then(|| {
+        let similarities = similarities(&exemplars, of_validation);
+        let after = divided(&before, temperature);
+        // As they are written, and read back.
+        let threshold = after.threshold(refused * BY_PROBABILITY) as f32;
+        let familiarity = least_but(&similarities, refused * (1.0 - BY_PROBABILITY));
+        let strange = similarities.iter().filter(|similarity| **similarity < familiarity).count();
+        let unsure = after.sureness().filter(|&sureness| sureness < f64::from(threshold)).count();
+        recognised.about.threshold = Some(threshold);
+        recognised.about.familiarity = Some(familiarity);
+        Calibrated {
+            temperature,
+            error_before: before.calibration(1.0).error,
+            error: after.calibration(1.0).error,
+            threshold: threshold.into(),
+            familiarity: familiarity.into(),
+            refused: [unsure as f64 / after.len() as f64, strange as f64 / similarities.len().max(1) as f64],
+        }
+    });
+    if let (Some(calibrated), Value::Object(record)) =
+        (calibrated, recognised.about.training.get_or_insert_with(|| json!({})))
+    {
         record.insert(KEY.into(), serde_json::to_value(calibrated).expect("numbers are JSON"));
     }
-    recognised.about.threshold = Some(threshold as f32);
     let golden = golden::make(&graph, params.clone(), &recognised, samples, machine.isa)?;
-    // Photos that were not learned from are not surer than others will be.
-    let exemplary = Arc::new(validation.dataset().only(&exemplary(validation.dataset())));
-    let (exemplars, _) = collect(&graph, &params, &recognised, &exemplary, machine)?;
-    let beside = Beside { golden, exemplars: Some(exemplars) };
+    let beside = Beside { golden, exemplars: Some(exemplars).filter(|exemplars| !exemplars.classes.is_empty()) };
     model_file::save(path, params, &graph, &recognised, beside)?;
-    Ok(Some(calibrated))
+    Ok(calibrated)
 }
 
-/// Photos whose features a file keeps: a few of each class, from different places among them.
-fn exemplary(photos: &Dataset) -> Vec<usize> {
+/// The same answers with logits divided by `temperature`.
+fn divided(predictions: &Predictions, temperature: f64) -> Predictions {
+    let logits = predictions.logits().flatten().map(|logit| logit / temperature as f32).collect();
+    let (photos, targets) = (predictions.photos().to_vec(), predictions.targets().to_vec());
+    Predictions::new(predictions.reading(), photos, targets, logits)
+}
+
+/// Features of photos of the two sets, the validation photos' first, and how many these are.
+fn exemplars(
+    graph: &Graph,
+    params: &Params,
+    recognised: &Recognised,
+    photos: &Photos,
+    machine: &Machine,
+) -> Result<(Exemplars, usize), Error> {
+    let of =
+        |set: &Dataset| collect(graph, params, recognised, &Arc::new(set.only(&exemplary(set, EXEMPLARS))), machine);
+    let mut exemplars = of(photos.validation.dataset())?;
+    let of_validation = exemplars.classes.len();
+    of(photos.train)?.iter().for_each(|(row, class)| exemplars.push(row, class));
+    Ok((exemplars, of_validation))
+}
+
+/// How similar each of the first `photos` exemplars is to the nearest other one.
+fn similarities(exemplars: &Exemplars, photos: usize) -> Vec<f32> {
+    let familiar = Familiar::of(exemplars.len, exemplars.rows.clone());
+    (0..photos).map(|photo| familiar.similarity_of(photo)).collect()
+}
+
+/// The least of these but for a share of them, and a hair less: what another machine may compute.
+fn least_but(values: &[f32], share: f64) -> f32 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    sorted.get((share * sorted.len() as f64) as usize).map_or(-1.0, |least| least - 1e-5)
+}
+
+/// About `n` of the photos, at least one of each class: those whose features a file keeps. From different places among them.
+pub(crate) fn exemplary(photos: &Dataset, n: usize) -> Vec<usize> {
     let classes = photos.classes().len();
-    let most = (EXEMPLARS / classes).max(1);
+    let most = (n / classes).max(1);
     let mut by_class = vec![Vec::new(); classes];
     for (place, item) in photos.items().iter().enumerate() {
         if let Some(&label) = item.target.labels().first() {
@@ -107,7 +169,7 @@ fn exemplary(photos: &Dataset) -> Vec<usize> {
 /// Divides the logits by `temperature`.
 fn divide(params: &mut Params, temperature: f64) {
     for (name, tensor) in &mut params.tensors {
-        if name.split('.').next() == Some(CLASSIFIER) {
+        if is_classifier(name) {
             let shape = tensor.shape().to_vec();
             let values = tensor.clone().into_f32().into_iter().map(|w| (f64::from(w) / temperature) as f32).collect();
             *tensor = Tensor::from_f32(&shape, values);

@@ -40,6 +40,8 @@ pub struct Position {
     pub average_updates: u64,
     /// Whether there are steps behind the last evaluation.
     pub lacks_evaluation: bool,
+    /// Whether the classifier is still to be learned first.
+    pub lacks_classifier: bool,
     /// The best evaluation so far.
     pub best: Option<Best>,
 }

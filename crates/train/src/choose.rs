@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::measure::Bench;
 use crate::optim::OptimizerKind;
 use crate::program::TrainOptions;
-use crate::recipe::{ClassWeights, LossKind, OptimizerRecipe, Pixels, Recipe, ScheduleRecipe};
+use crate::recipe::{ClassWeights, LossKind, OptimizerRecipe, Pixels, Recipe, Sampling, ScheduleRecipe};
 use crate::trainer::Machine;
 
 /// Minutes that chosen epochs and resolution should fit.
@@ -29,6 +29,8 @@ const PHOTOS_FRESH: f64 = 100_000.0;
 const EPOCHS_FRESH: [f64; 2] = [15.0, 120.0];
 /// Photos of the largest class for each of the smallest, from which on rare classes are made to count more.
 const IMBALANCE: usize = 4;
+/// What rates for optimizers that divide by the gradients' size are, in parts of those for SGD.
+const ADAPTIVE: f64 = 0.1;
 /// Photos of a step that is timed, and photos that are read to time that.
 const TIMED: usize = 8;
 
@@ -57,12 +59,14 @@ pub struct Choice {
 }
 
 /// Chooses all settings for `photos`, beginning with weights where there are some, so that training takes about `minutes`
-/// on this machine where that can be. `settle` puts what the user wants into a recipe.
+/// on this machine where that can be; `validation` photos are there beside them, if any. `settle` puts what the user wants
+/// into a recipe.
 ///
 /// # Errors
 /// Of `settle`; a recipe that fits no network, or a size that the network cannot take.
 pub fn choose<E: From<Error>>(
     photos: &Dataset,
+    validation: Option<usize>,
     beginning: Option<&Beginning>,
     minutes: f64,
     settle: impl Fn(&mut Recipe) -> Result<(), E>,
@@ -78,14 +82,16 @@ pub fn choose<E: From<Error>>(
         settle(&mut recipe)?;
         Ok(recipe)
     };
-    let largest = beginning.map_or(SIDES[0], |beginning| beginning.preprocessing.size[0].max(SIDES[SIDES.len() - 1]));
-    let sides: Vec<usize> = SIDES.into_iter().filter(|side| *side <= largest).collect();
+    // What weights expect, and what is smaller.
+    let own =
+        beginning.map_or(SIDES[0], |beginning| beginning.preprocessing.size.into_iter().min().unwrap_or(SIDES[0]));
+    let sides: Vec<usize> = [own].into_iter().chain(SIDES.into_iter().filter(|side| *side < own)).collect();
     let first = settled(sides[0], None)?;
     let pace = Pace::measure(photos, &first, machine)?;
     let limit = minutes * 60.0;
     for &side in &sides {
         let recipe = settled(side, None)?;
-        let seconds = pace.seconds(&recipe, photos.len());
+        let seconds = pace.seconds(&recipe, photos.len(), validation);
         if seconds <= limit {
             return Ok(Choice { recipe, seconds });
         }
@@ -94,11 +100,34 @@ pub fn choose<E: From<Error>>(
     let side = sides[sides.len() / 2];
     let recipe = settled(side, None)?;
     let least = if beginning.is_some() { EPOCHS[0] } else { EPOCHS_FRESH[0] };
-    let epochs =
-        (recipe.epochs * limit / pace.seconds(&recipe, photos.len())).floor().clamp(least, recipe.epochs.max(least));
+    let epochs = (recipe.epochs * limit / pace.seconds(&recipe, photos.len(), validation))
+        .floor()
+        .clamp(least, recipe.epochs.max(least));
     let recipe = settled(side, Some(epochs))?;
-    let seconds = pace.seconds(&recipe, photos.len());
+    let seconds = pace.seconds(&recipe, photos.len(), validation);
     Ok(Choice { recipe, seconds })
+}
+
+/// Takes back what was chosen and contradicts what the user has set: `is_set` says which keys that are.
+pub fn reconcile(recipe: &mut Recipe, is_set: impl Fn(&str) -> bool) {
+    if !is_set("schedule.warmup") {
+        recipe.schedule.warmup = recipe.schedule.warmup.min(recipe.epochs / 4.0);
+    }
+    let counts_alike = recipe.sampling == Sampling::Balanced || recipe.loss == LossKind::Binary;
+    if !is_set("class_weights") && counts_alike {
+        recipe.class_weights = ClassWeights::None;
+    }
+    if !is_set("patience") && recipe.bn_reestimate > 0 {
+        recipe.patience = None;
+    }
+    if !is_set("optimizer.nesterov")
+        && (recipe.optimizer.kind != OptimizerKind::Sgd || recipe.optimizer.momentum == 0.0)
+    {
+        recipe.optimizer.nesterov = false;
+    }
+    if !is_set("lr") && is_set("optimizer.kind") && recipe.optimizer.kind != OptimizerKind::Sgd {
+        recipe.lr *= ADAPTIVE;
+    }
 }
 
 /// For weights that know photos already.
@@ -197,10 +226,10 @@ impl Pace {
         Ok(Pace { pixel: step / (TIMED * side * side) as f64, photo, threads })
     }
 
-    /// Seconds for a recipe on so many photos, those of validation among them.
-    fn seconds(&self, recipe: &Recipe, photos: usize) -> f64 {
-        let validation = photos as f64 * recipe.validation_share;
-        let train = photos as f64 - validation;
+    /// Seconds for a recipe on so many photos, with those of validation beside or among them.
+    fn seconds(&self, recipe: &Recipe, photos: usize, validation: Option<usize>) -> f64 {
+        let aside = photos as f64 * recipe.validation_share;
+        let (train, validation) = validation.map_or((photos as f64 - aside, aside), |own| (photos as f64, own as f64));
         let step = self.pixel * (recipe.resolution * recipe.resolution) as f64;
         let decode = self.photo / self.threads;
         let epoch = train * step + validation * (step * FORWARD + decode);
@@ -229,17 +258,17 @@ mod tests {
             recipe.width = 0.35;
             Ok(())
         };
-        let much = choose(&photos, None, 600.0, small, &machine).unwrap();
+        let much = choose(&photos, None, None, 600.0, small, &machine).unwrap();
         assert_eq!((much.recipe.resolution, much.recipe.epochs), (224, 120.0));
         much.recipe.check().unwrap();
-        let little = choose(&photos, None, 1e-4, small, &machine).unwrap();
+        let little = choose(&photos, None, None, 1e-4, small, &machine).unwrap();
         assert_eq!(little.recipe.epochs, 15.0);
         assert!(little.recipe.resolution < 224 && little.seconds < much.seconds, "{little:?}");
         let own = |recipe: &mut Recipe| -> Result<(), Error> {
             (recipe.width, recipe.resolution, recipe.epochs) = (0.35, 64, 1.0);
             Ok(())
         };
-        let own = choose(&photos, None, 1e-4, own, &machine).unwrap();
+        let own = choose(&photos, None, None, 1e-4, own, &machine).unwrap();
         assert_eq!((own.recipe.resolution, own.recipe.epochs), (64, 1.0));
     }
 }

@@ -10,20 +10,27 @@ use mobilenet_net::exemplars::Exemplars;
 use mobilenet_net::golden::Golden;
 use mobilenet_net::model_file::Beside;
 use mobilenet_net::recognise::Outputs;
-use mobilenet_net::{Graph, Loaded, Params, Recognised, model_file};
+use mobilenet_net::{About, Graph, Loaded, Params, Recognised, model_file};
+use mobilenet_run::classify::class_probabilities;
 use mobilenet_run::{Image, golden};
 use serde_json::{Value, json};
 
+use crate::calibrate::exemplary;
 use crate::error::Error;
 use crate::features::Features;
 use crate::head::Head;
 use crate::newcomers::{self, Newcomers};
+use crate::objective::expect_one_label;
 use crate::trainer::Machine;
 
 /// Photos that are run at once.
 const BATCH: usize = 16;
 /// Of so many photos of a new class one is held out to check with.
 const HELD_OUT: usize = 5;
+/// Photos of the old classes whose features are computed where the file has none.
+const OLD: usize = 512;
+/// Photos that prove a file.
+const SAMPLES: usize = 3;
 /// Photos of a new class that join the file's exemplars.
 const KEPT: usize = 16;
 
@@ -53,8 +60,8 @@ pub struct Changed {
 
 /// Writes the network of `from`, with its classes changed, as `to`.
 ///
-/// New classes are told from the old ones by the exemplars in the file, which training leaves there, or by `old`: photos of
-/// the file's classes.
+/// New classes are told from the old ones by the exemplars in the file, which training leaves there, or, where it has none, by
+/// `old`: photos of the file's classes. The threshold of 'unknown' refuses as many of them as before.
 ///
 /// # Errors
 /// A file that cannot be opened or has no names for its classes; names that it lacks or would have twice; fewer than two
@@ -66,18 +73,24 @@ pub fn change(
     old: Option<&Arc<Dataset>>,
     machine: &Machine,
 ) -> Result<Changed, Error> {
-    let Loaded { recognised, graph, params } = mobilenet_net::load(from, &Default::default())?;
+    let Loaded { mut recognised, graph, params } = mobilenet_net::load(from, &Default::default())?;
     let refuse = |reason: String| Error::from(mobilenet_net::Error::format(from, reason));
     let Some(labels) = recognised.labels.clone() else {
         return Err(refuse("it does not name its classes: `mobilenet convert --labels` writes names into it".into()));
     };
     let head = Head::of(&params).ok_or_else(|| refuse("it has no classifier".into()))?;
-    let exemplars = match old {
-        Some(photos) => Some(collect(&graph, &params, &recognised, photos, machine)?.0),
-        None => Exemplars::read(from, labels.len(), head.features())?,
+    let background = recognised.preprocessing.background_class.then(|| labels[0].clone());
+    let exemplars = match (Exemplars::read(from, labels.len(), head.features())?, old) {
+        (None, Some(photos)) => {
+            expect_one_label(photos)?;
+            let some = Arc::new(photos.only(&exemplary(photos, OLD)));
+            Some(collect(&graph, &params, &recognised, &some, machine)?)
+        }
+        (own, _) => own,
     };
+    let refused = refused(&recognised.about, &head, exemplars.as_ref());
     let photos = samples(from)?;
-    let mut network = Network { path: from.to_owned(), labels, head, exemplars, photos };
+    let mut network = Network { path: from.to_owned(), labels, background, head, exemplars, photos };
     network.drop(&changes.drop)?;
     network.rename(&changes.rename)?;
     let added = match &changes.add {
@@ -85,8 +98,9 @@ pub fn change(
             if recognised.outputs == Outputs::Independent {
                 return Err(refuse("its classes are independent labels: train it anew with all photos".into()));
             }
-            let (features, samples) = collect(&graph, &params, &recognised, photos, machine)?;
-            network.photos.extend(samples);
+            expect_one_label(photos)?;
+            let features = collect(&graph, &params, &recognised, photos, machine)?;
+            network.prove_with(photos);
             Some(network.add(photos, &features)?)
         }
         None => None,
@@ -96,6 +110,7 @@ pub fn change(
         (added.held_out, share, Some(added.kept))
     });
     let classes = network.labels.clone();
+    recognised.about.threshold = refused.and_then(|share| network.threshold(share));
     network.write(to, recognised, params, &changes, machine)?;
     Ok(Changed { classes, held_out, held_out_top1, kept })
 }
@@ -104,6 +119,8 @@ pub fn change(
 struct Network {
     path: PathBuf,
     labels: Vec<String>,
+    /// The class that is none, which is the first.
+    background: Option<String>,
     head: Head,
     exemplars: Option<Exemplars>,
     /// Photos that the new file is proved with.
@@ -130,6 +147,7 @@ impl Network {
     fn drop(&mut self, classes: &[String]) -> Result<(), Error> {
         for class in classes {
             let place = self.place(class)?;
+            self.expect_no_background(class)?;
             if self.labels.len() <= 2 {
                 return Err(self.refuse(format!("without {class:?} it would have one class")));
             }
@@ -147,34 +165,66 @@ impl Network {
 
     fn rename(&mut self, names: &[(String, String)]) -> Result<(), Error> {
         // All at once, so that two names may be swapped.
-        let mut places = Vec::new();
-        for (old, _) in names {
-            places.push(self.place(old)?);
-        }
         let mut labels = self.labels.clone();
-        for (place, (_, new)) in places.into_iter().zip(names) {
+        let mut renamed = Vec::new();
+        for (old, new) in names {
+            let place = self.place(old)?;
+            self.expect_no_background(old)?;
+            if renamed.contains(&place) {
+                return Err(self.refuse(format!("{old:?} is given two names")));
+            }
+            renamed.push(place);
             labels[place].clone_from(new);
         }
-        for (i, label) in labels.iter().enumerate() {
-            if labels[..i].contains(label) {
-                return Err(self.refuse(format!("two classes would be called {label:?}")));
+        for place in renamed {
+            if labels.iter().filter(|label| **label == labels[place]).count() > 1 {
+                return Err(self.refuse(format!("two classes would be called {:?}", labels[place])));
             }
         }
         self.labels = labels;
         Ok(())
     }
 
+    /// The background is read by its place.
+    fn expect_no_background(&self, class: &str) -> Result<(), Error> {
+        match self.background.as_deref() == Some(class) {
+            true => Err(self.refuse(format!("{class:?} is its background, which stays"))),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts a new class's photo among those that prove the file.
+    fn prove_with(&mut self, photos: &Dataset) {
+        self.photos.truncate(SAMPLES - 1);
+        let readable = (0..photos.len()).find_map(|photo| photos.read(photo).ok());
+        self.photos.extend(readable.map(|photo| golden::small(&photo)));
+    }
+
+    /// The probability below which this share of the exemplars is answered 'unknown'.
+    fn threshold(&self, share: f64) -> Option<f32> {
+        let mut sureness = sureness(&self.head, self.exemplars.as_ref()?);
+        sureness.sort_by(f32::total_cmp);
+        sureness.get((share * sureness.len() as f64) as usize).map(|least| least * (1.0 - 1e-5))
+    }
+
     /// Adds the classes of `photos`, whose features are given.
     fn add(&mut self, photos: &Dataset, features: &Exemplars) -> Result<Newcomers, Error> {
         photos.classes().iter().try_for_each(|class| self.expect_new(class))?;
         let Some(old) = self.exemplars.as_ref().filter(|old| !old.classes.is_empty()) else {
-            let text = "it holds no features of its training photos to tell a new class from: give photos of its classes as \
+            let text = "it holds no features of photos to tell a new class from: give photos of its classes as \
                         DATA beside --add";
             return Err(self.refuse(text.into()));
         };
         let first = self.labels.len() as u32;
         let mut new = Exemplars { len: features.len, ..Exemplars::default() };
         features.iter().for_each(|(row, class)| new.push(row, first + class));
+        for (class, name) in photos.classes().iter().enumerate() {
+            if !features.classes.contains(&(class as u32)) {
+                return Err(
+                    mobilenet_net::Error::format(photos.path(), format!("no photo of {name:?} can be read")).into()
+                );
+            }
+        }
         let newcomers = newcomers::learn(&mut self.head, old, &new, HELD_OUT);
         self.labels.extend(photos.classes().iter().cloned());
         let mut seen = vec![0; self.labels.len()];
@@ -204,6 +254,9 @@ impl Network {
         let graph = recognised.table.graph(&recognised.spec)?;
         params.tensors.extend(head.tensors());
         let golden = golden::make(&graph, params.clone(), &recognised, &photos, machine.isa)?;
+        if let Some(folder) = to.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::folder(folder))?;
+        }
         Ok(model_file::save(to, params, &graph, &recognised, Beside { golden, exemplars })?)
     }
 }
@@ -214,6 +267,9 @@ fn note(recognised: &mut Recognised, Changes { add, rename, drop }: &Changes) {
     let change = json!({"added": added, "renamed": rename, "dropped": drop});
     let record = recognised.about.training.get_or_insert_with(|| json!({}));
     if let Value::Object(record) = record {
+        // Figures of the classes as they were.
+        record.remove("validation");
+        record.remove("calibration");
         let list = record.entry("changed_classes").or_insert_with(|| json!([]));
         if let Value::Array(list) = list {
             list.push(change);
@@ -221,14 +277,30 @@ fn note(recognised: &mut Recognised, Changes { add, rename, drop }: &Changes) {
     }
 }
 
-/// The features of all photos, and a small photo of each class.
+/// The share of the exemplars that a file's threshold refuses; none where it has no threshold, or no exemplars.
+fn refused(about: &About, head: &Head, exemplars: Option<&Exemplars>) -> Option<f64> {
+    let (threshold, exemplars) = (about.threshold?, exemplars?);
+    let sureness = sureness(head, exemplars);
+    Some(sureness.iter().filter(|sureness| **sureness < threshold).count() as f64 / sureness.len().max(1) as f64)
+}
+
+/// The probability of each exemplar's likeliest class.
+fn sureness(head: &Head, exemplars: &Exemplars) -> Vec<f32> {
+    let largest = |logits: Vec<f32>| class_probabilities(&logits, false).into_iter().fold(0.0, f32::max);
+    exemplars.iter().map(|(row, _)| largest(head.logits(row))).collect()
+}
+
+/// The features of all photos that can be read.
 pub(crate) fn collect(
     graph: &Graph,
     params: &Params,
     recognised: &Recognised,
     photos: &Arc<Dataset>,
     machine: &Machine,
-) -> Result<(Exemplars, Vec<Image>), Error> {
+) -> Result<Exemplars, Error> {
+    if photos.is_empty() {
+        return Ok(Exemplars::default());
+    }
     let options = LoaderOptions {
         cache_bytes: 0,
         workers: machine.pool.threads(),
@@ -239,10 +311,7 @@ pub(crate) fn collect(
     let features = Features::of(graph, params.clone(), &loader, photos.len(), machine, go_on)?;
     let Features { len, rows, targets } = features.expect("nothing ends it");
     let classes = targets.iter().map(|target| target.labels()[0]).collect();
-    let first = |class: usize| photos.items().iter().position(|item| item.target.labels()[0] as usize == class);
-    let firsts = (0..photos.classes().len()).filter_map(first);
-    let samples = firsts.filter_map(|i| photos.read(i).ok()).map(|photo| golden::small(&photo)).take(3).collect();
-    Ok((Exemplars { len, rows, classes }, samples))
+    Ok(Exemplars { len, rows, classes })
 }
 
 /// The photos of a file's own pairs, or patterns.

@@ -52,12 +52,7 @@ impl std::fmt::Display for Evaluation {
 /// # Errors
 /// Where the network cannot take the photos' size, or none can be read.
 pub fn evaluate(program: &Program, loader: &Loader, pool: &Arc<Pool>) -> Result<Evaluation, Error> {
-    of(program, loader, loader.dataset().has_labels(), pool)
-}
-
-/// As [`evaluate`], by labels or by classes whatever the photos have.
-pub(crate) fn of(program: &Program, loader: &Loader, by_labels: bool, pool: &Arc<Pool>) -> Result<Evaluation, Error> {
-    let reading = Reading { by_labels, ..Reading::default() };
+    let reading = Reading { by_labels: loader.dataset().has_labels(), ..Reading::default() };
     Ok(predict_as(program, loader, reading, pool)?.evaluation())
 }
 

@@ -23,6 +23,11 @@ use crate::trainer::Machine;
 /// The layer's name in every network.
 pub(crate) const CLASSIFIER: &str = "classifier";
 
+/// Whether a tensor is the classifier's.
+pub(crate) fn is_classifier(name: &str) -> bool {
+    name.split('.').next() == Some(CLASSIFIER)
+}
+
 /// Rows of a step.
 const BATCH: usize = 64;
 /// Steps at least; with more rows than these reach, each is seen [`PASSES`] times.
@@ -44,7 +49,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// The classifier in `params`, and how many features it reads; `None` where there is none.
+    /// The classifier in `params`; `None` where there is none.
     pub(crate) fn of(params: &Params) -> Option<Head> {
         let tensor =
             |suffix: &str| params.tensors.get(&format!("{CLASSIFIER}.{suffix}")).cloned().map(Tensor::into_f32);
@@ -65,6 +70,16 @@ impl Head {
     /// A row's class.
     pub(crate) fn answer(&self, row: &[f32]) -> usize {
         top_k(&self.logits(row), 1)[0].0
+    }
+
+    /// The classifier of the classes at these places.
+    pub(crate) fn arranged(&self, places: &[usize]) -> Head {
+        let features = self.features();
+        let row = |&place: &usize| &self.weight[place * features..][..features];
+        Head {
+            weight: places.iter().flat_map(row).copied().collect(),
+            bias: places.iter().map(|&place| self.bias[place]).collect(),
+        }
     }
 
     /// Takes a class out.

@@ -15,6 +15,7 @@ const MOMENTUM: f64 = 0.9;
 const DECAY: f64 = 1e-3;
 /// By which old exemplars stay ahead of new classes, in logits.
 const MARGIN: f32 = 0.05;
+
 /// What came of it.
 pub(crate) struct Newcomers {
     /// Photos of new classes that were not learned from.
@@ -102,8 +103,8 @@ fn weights(rows: &[Row], classes: usize) -> Vec<f64> {
     rows.iter().map(|row| 1.0 / (present * counts[row.class] as f64)).collect()
 }
 
-/// Lowers the new biases until no old exemplar that is answered right changes its answer: of photos that are not among
-/// them some will.
+/// Lowers the new biases until no old exemplar that is answered right changes its answer. Of the old classes' other photos
+/// some will.
 fn lower(head: &Head, new: &mut Head, old: &Exemplars) {
     let largest = |logits: &[f32]| logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let right = old.iter().filter(|(row, class)| head.answer(row) == *class as usize);

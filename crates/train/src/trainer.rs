@@ -18,17 +18,19 @@ use std::time::Instant;
 
 use mobilenet_data::{Batch, Epoch, Loader};
 use mobilenet_kernels::{Isa, Pool};
+use mobilenet_net::recognise::Outputs;
 use mobilenet_net::{Graph, Params};
 use mobilenet_run::program::Options;
 use mobilenet_run::{Image, Program};
 
 use crate::accumulate::Accumulator;
 use crate::arena::TrainArena;
+use crate::assess::{Reading, predict_as};
 use crate::average::Average;
-use crate::calibrate::{Calibrated, calibrate};
+use crate::calibrate::{Calibrated, Photos, calibrate};
 use crate::checkpoint::{Best, Checkpoint, Network, Position};
 use crate::error::Error;
-use crate::evaluate::{self, Evaluation};
+use crate::evaluate::Evaluation;
 use crate::folded::{is_folded, unfold};
 use crate::kept::Kept;
 use crate::objective::{Objective, Outcome};
@@ -238,13 +240,19 @@ impl Trainer {
     /// Calibrates the network's file, where the recipe wants it and there are photos for it.
     fn calibrate(&self) -> Result<Option<Calibrated>, Error> {
         let Some((refused, validation)) = self.recipe.refused.zip(self.validation.as_ref()) else { return Ok(None) };
-        calibrate(&self.folder.join(MODEL), validation, refused, &self.samples, &self.machine)
+        calibrate(
+            &self.folder.join(MODEL),
+            &Photos { train: self.loader.dataset(), validation, reading: self.reading() },
+            refused,
+            &self.samples,
+            &self.machine,
+        )
     }
 
     /// Whether the last epochs have brought nothing better.
     fn is_out_of_patience(&self) -> bool {
         let Some((patience, best)) = self.recipe.patience.zip(self.position.best) else { return false };
-        !self.position.lacks_evaluation && (self.position.epoch - best.epoch) as f64 >= patience
+        !self.position.lacks_evaluation && self.position.epoch.saturating_sub(best.epoch) as f64 >= patience
     }
 
     /// Gives folded weights true statistics before the first step, from photos as training shows them: its batches'
@@ -258,6 +266,7 @@ impl Trainer {
         if !is_folded(self.program.graph(), &params) {
             return Ok(None);
         }
+        self.loader.set_options(self.recipe.training_photos(0, self.machine.pool.threads()));
         let batches = self.loader.epoch(0, 0).take(UNFOLD_PHOTOS.div_ceil(self.recipe.batch));
         let photos = unfold(self.program.graph(), &mut params, batches, &self.machine)?;
         self.program.set_values(named("", &params.tensors, self.program.parameters())?);
@@ -387,9 +396,18 @@ impl Trainer {
         let Some(loader) = &self.validation else { return Ok(None) };
         let options = Options { isa: self.machine.isa, ..Options::default() };
         let program = Program::compile(self.program.graph(), self.params(), &options)?;
-        let has_labels = self.loader.dataset().has_labels() || loader.dataset().has_labels();
-        let by_labels = has_labels && self.recipe.loss == LossKind::Binary;
-        Ok(Some(evaluate::of(&program, loader, by_labels, &self.machine.pool)?))
+        Ok(Some(predict_as(&program, loader, self.reading(), &self.machine.pool)?.evaluation()))
+    }
+
+    /// How validation is read: by labels where the network learns from photos of any number of labels.
+    fn reading(&self) -> Reading {
+        let sets = [Some(&self.loader), self.validation.as_ref()].into_iter().flatten();
+        let has_labels = sets.map(|loader| loader.dataset()).any(|photos| photos.has_labels());
+        let outputs = match self.recipe.loss {
+            LossKind::CrossEntropy => Outputs::Exclusive,
+            LossKind::Binary => Outputs::Independent,
+        };
+        Reading { by_labels: has_labels && outputs == Outputs::Independent, outputs, background_class: false }
     }
 
     /// Writes a checkpoint, and the network as a file that runs.
@@ -418,7 +436,9 @@ impl Trainer {
         };
         std::fs::create_dir_all(&self.folder).map_err(Error::folder(&self.folder))?;
         // The network first: whoever is stopped between the two goes on from the older checkpoint, and writes both anew.
-        if is_best || self.recipe.patience.is_none() || self.position.best.is_none() {
+        let keeps_best = self.recipe.patience.is_some() && self.validation.is_some() && self.position.best.is_some();
+        // A classifier of random numbers is nobody's.
+        if !self.position.lacks_classifier && (is_best || !keeps_best) {
             self.save_network(validation)?;
         }
         checkpoint.save(&self.folder)?;

@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use common::photos::{photos, run_with_threads, with_threads};
 use mobilenet_data::Dataset;
-use mobilenet_net::weights;
+use mobilenet_kernels::Pool;
+use mobilenet_net::arch::{self, Spec};
+use mobilenet_net::{init, weights};
 use mobilenet_run::{Classifier, Image};
-use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Trainer};
+use mobilenet_train::checkpoint::Checkpoint;
+use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Machine, Start, Trainer};
 use mobilenet_train::{Error, Recipe};
 
 fn recipe() -> Recipe {
@@ -169,4 +172,30 @@ fn a_checkpoint_of_another_network_is_refused() {
     let mut other = trainer(Recipe { width: 0.5, ..recipe() }, &data, folder.path(), 1).unwrap();
     let error = other.resume().unwrap_err().to_string();
     assert!(error.contains("the checkpoint is of mobilenet_v2"), "{error}");
+}
+
+#[test]
+fn a_stop_before_the_classifier_is_learned_leaves_that_to_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    let run = folder.path().join("run");
+    let recipe = || Recipe { head_first: true, epochs: 1.0, ..recipe() };
+    let spec = Spec { width: recipe().width, total_stride: recipe().total_stride, ..Spec::default() };
+    let graph = arch::find(&recipe().model).unwrap().graph(&spec).unwrap();
+    let start = Start { path: "w".into(), spec, params: init::random(&graph, 1), labels: None, kept: None };
+    let machine = || Machine::from(&Arc::new(Pool::new(1)));
+    let mut first = Trainer::new(recipe(), data.clone(), None, &run, machine(), Some(start)).unwrap();
+    let stop = |event: &Event| if matches!(event, Event::Features { .. }) { Control::Stop } else { Control::Continue };
+    assert_eq!(first.run(&mut |event| stop(event)).unwrap(), Ended::Stopped);
+    // A classifier of random numbers is nobody's.
+    assert!(!run.join("model.safetensors").exists());
+    let found = Checkpoint::load(&run).unwrap();
+    let mut second = Trainer::new(recipe(), data, None, &run, machine(), Some(Start::checkpoint(found))).unwrap();
+    second.resume().unwrap();
+    let mut heads = 0;
+    let ended = second.run(&mut |event| {
+        heads += usize::from(matches!(event, Event::Head { .. }));
+        Control::Continue
+    });
+    assert_eq!((ended.unwrap(), heads), (Ended::Done, 1));
 }

@@ -19,12 +19,22 @@ const EXTRA: &str = "extra.";
 const VERSION: &str = mobilenet_net::recognise::CHECKPOINT;
 const CURRENT: &str = "1";
 const CHECKSUM: &str = "checksum";
+/// There where the classifier is still to be learned first.
+const LACKS_CLASSIFIER: &str = "lacks_classifier";
 /// The best evaluation: score, loss and epoch. Absent where there was none.
 const BEST: &str = "best";
 
 pub(super) fn write(checkpoint: Checkpoint) -> Params {
-    let Position { epoch, step_in_epoch, step, optimizer_steps, average_updates, lacks_evaluation, best } =
-        checkpoint.position;
+    let Position {
+        epoch,
+        step_in_epoch,
+        step,
+        optimizer_steps,
+        average_updates,
+        lacks_evaluation,
+        lacks_classifier,
+        best,
+    } = checkpoint.position;
     let mut metadata: BTreeMap<String, String> = [
         (VERSION, CURRENT.to_owned()),
         ("network", checkpoint.network.to_json()),
@@ -39,6 +49,9 @@ pub(super) fn write(checkpoint: Checkpoint) -> Params {
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();
+    if lacks_classifier {
+        metadata.insert(LACKS_CLASSIFIER.into(), lacks_classifier.to_string());
+    }
     if let Some(Best { score, loss, epoch }) = best {
         metadata.insert(BEST.into(), format!("{score} {loss} {epoch}"));
     }
@@ -70,14 +83,16 @@ pub(super) fn read(path: &Path, mut params: Params) -> Result<Checkpoint, Error>
         return Err(Error::format(path, "damaged: its content does not give its checksum"));
     }
     let says = Says { path, metadata: &params.metadata };
+    let epoch = says.value("epoch")?;
     let position = Position {
-        epoch: says.value("epoch")?,
+        epoch,
         step_in_epoch: says.value("step_in_epoch")?,
         step: says.value("step")?,
         optimizer_steps: says.value("optimizer_steps")?,
         average_updates: says.value("average_updates")?,
         lacks_evaluation: says.value("lacks_evaluation")?,
-        best: says.best()?,
+        lacks_classifier: params.metadata.contains_key(LACKS_CLASSIFIER),
+        best: says.best(epoch)?,
     };
     let network = Network::from_json(path, says.text("network")?)?;
     let classes = serde_json::from_str(says.text("class_names")?)
@@ -117,16 +132,16 @@ impl<'a> Says<'a> {
         let text = self.text(key)?;
         text.parse().map_err(|_| Error::format(self.path, format!("its metadata says {key} is {text:?}")))
     }
-}
 
-impl Says<'_> {
-    fn best(&self) -> Result<Option<Best>, Error> {
+    /// The best evaluation, of one of so many epochs.
+    fn best(&self, epochs: u64) -> Result<Option<Best>, Error> {
         let Some(text) = self.metadata.get(BEST) else { return Ok(None) };
         let mut words = text.split(' ');
         let best = (|| {
             let (score, loss) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
             Some(Best { score, loss, epoch: words.next()?.parse().ok()? })
         })();
+        let best = best.filter(|best: &Best| best.score.is_finite() && best.epoch <= epochs);
         let best = best.ok_or_else(|| Error::format(self.path, format!("its metadata says {BEST} is {text:?}")))?;
         Ok(Some(best))
     }

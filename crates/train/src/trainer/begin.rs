@@ -8,7 +8,7 @@ use std::time::Instant;
 use mobilenet_data::{Dataset, Loader};
 use mobilenet_net::arch::{self, Spec, Table};
 use mobilenet_net::graph::Parameter;
-use mobilenet_net::{Graph, Params, init};
+use mobilenet_net::{Graph, Loaded, Params, Tensor, init};
 use mobilenet_run::MemoryUse;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -16,11 +16,15 @@ use super::{Machine, Trainer, average, resume, save, steps_in_epoch};
 use crate::accumulate::Accumulator;
 use crate::checkpoint::{Checkpoint, Found, Network, Position};
 use crate::error::Error;
+use crate::head::{Head, is_classifier};
 use crate::kept::Kept;
 use crate::memory;
 use crate::objective::{Objective, expect_one_label};
 use crate::optim::Optimizer;
 use crate::recipe::{LossKind, Recipe};
+
+/// The tensor that reads the photo.
+const STEM: &str = "stem.conv.weight";
 
 /// Weights to begin with.
 #[derive(Clone, Debug)]
@@ -31,21 +35,46 @@ pub struct Start {
     pub spec: Spec,
     /// The weights by the graph's names.
     pub params: Params,
+    /// The names of their classes, where they are known.
+    pub labels: Option<Vec<String>>,
     /// A checkpoint's network and the name that its recipe had for it, which may be a file that is not there any more.
     pub kept: Option<(String, Table)>,
 }
 
 impl Start {
+    /// The weights of a file. Photos are learned from in the order red, green, blue: a stem that reads another one gets its
+    /// input channels in that order.
+    ///
+    /// # Errors
+    /// As [`load`](mobilenet_net::load).
+    pub fn of(path: &Path, loaded: Loaded) -> Start {
+        let Loaded { recognised, mut params, .. } = loaded;
+        let order = recognised.preprocessing.channel_order.colors();
+        if let Some(stem) = params.tensors.get_mut(STEM).filter(|stem| stem.shape()[1] == order.len()) {
+            let shape = stem.shape().to_vec();
+            let plane = shape[2] * shape[3];
+            let values = stem.clone().into_f32();
+            let place = |color: usize| order.iter().position(|&c| c == color).unwrap_or(color);
+            let filter = |filter: &[f32]| -> Vec<f32> {
+                (0..order.len()).flat_map(|color| filter[place(color) * plane..][..plane].to_vec()).collect()
+            };
+            *stem = Tensor::from_f32(&shape, values.chunks_exact(order.len() * plane).flat_map(filter).collect());
+        }
+        Start { path: path.to_owned(), spec: recognised.spec, params, labels: recognised.labels, kept: None }
+    }
+
     /// A checkpoint's weights, for a trainer that is to [resume](Trainer::resume) from it.
     pub fn checkpoint(found: Found) -> Start {
         let Found { checkpoint: Checkpoint { network, weights, recipe, .. }, path, .. } = found;
         let params = Params { tensors: weights, ..Params::default() };
         let kept = Recipe::from_toml(&recipe).ok().map(|recipe| (recipe.model, network.table));
-        Start { path, spec: network.spec, params, kept }
+        Start { path, spec: network.spec, params, labels: None, kept }
     }
 
     /// Puts the tensors that have a name and shape of `params` into it, and tells of both kinds.
-    pub(super) fn take_over(mut self, params: &mut Params, graph: &Graph) -> Origin {
+    /// A classifier of other classes is none.
+    pub(super) fn take_over(mut self, params: &mut Params, graph: &Graph, classes: &[String]) -> Origin {
+        self.arrange_classes(classes);
         let mut fresh = Vec::new();
         let parameters = graph.parameters();
         for Parameter { name, shape, .. } in &parameters {
@@ -56,6 +85,20 @@ impl Start {
         }
         let taken = parameters.len() - fresh.len();
         Origin::File { file: text(&self.path), taken, fresh, classes: self.spec.classes }
+    }
+}
+
+impl Start {
+    /// Brings the classifier's rows into the order of `classes`, and drops one of other names.
+    fn arrange_classes(&mut self, classes: &[String]) {
+        let Some(labels) = self.labels.as_ref().filter(|labels| *labels != classes) else { return };
+        let place = |class: &String| labels.iter().position(|label| label == class);
+        let places: Option<Vec<usize>> = classes.iter().map(place).collect();
+        let places = places.filter(|places| places.len() == labels.len());
+        match (Head::of(&self.params), places) {
+            (Some(head), Some(places)) => self.params.tensors.extend(head.arranged(&places).tensors()),
+            _ => self.params.tensors.retain(|name, _| !is_classifier(name)),
+        }
     }
 }
 
@@ -154,7 +197,7 @@ impl Trainer {
         let network = network(&recipe, dataset.classes().len(), start.as_ref())?;
         let graph = network.table.graph(&network.spec)?;
         let mut params = init::for_training(&graph, recipe.seed);
-        let origin = start.map_or(Origin::Fresh, |start| start.take_over(&mut params, &graph));
+        let origin = start.map_or(Origin::Fresh, |start| start.take_over(&mut params, &graph, dataset.classes()));
         let program = memory::compile(&recipe, &graph, &params, &machine)?;
         let mut optimizer =
             Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
@@ -166,7 +209,10 @@ impl Trainer {
         let validation =
             validation.map(|dataset| Loader::new(dataset, recipe.evaluation_photos(machine.pool.threads())));
         let trainer = Trainer {
-            position: Position::default(),
+            position: Position {
+                lacks_classifier: recipe.head_first && lacks_classifier(&origin),
+                ..Position::default()
+            },
             network,
             classes: dataset.classes().to_vec(),
             folder: folder.to_owned(),
@@ -221,6 +267,14 @@ impl Trainer {
             folder: text(&self.folder),
             weights: self.origin.clone(),
         }
+    }
+}
+
+/// Whether the weights to begin with have all of the network but its classifier.
+fn lacks_classifier(origin: &Origin) -> bool {
+    match origin {
+        Origin::File { fresh, .. } => !fresh.is_empty() && fresh.iter().all(|name| is_classifier(name)),
+        Origin::Fresh | Origin::Checkpoint { .. } => false,
     }
 }
 

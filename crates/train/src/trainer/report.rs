@@ -5,9 +5,8 @@ use mobilenet_run::Program;
 use mobilenet_run::program::Options;
 
 use super::{MODEL, Trainer};
-use crate::assess::{Reading, predict_as};
+use crate::assess::predict_as;
 use crate::error::Error;
-use crate::recipe::LossKind;
 use crate::report::{self, Report, Sources};
 
 impl Trainer {
@@ -19,8 +18,7 @@ impl Trainer {
         let loaded = load(self.folder.join(MODEL), &Default::default())?;
         let options = Options { isa: self.machine.isa, ..Options::default() };
         let program = Program::compile(&loaded.graph, loaded.params, &options)?;
-        let by_labels = self.loader.dataset().has_labels() && self.recipe.loss == LossKind::Binary;
-        let reading = Reading { by_labels, outputs: loaded.recognised.outputs, ..Reading::default() };
+        let reading = self.reading();
         let predict = |loader| predict_as(&program, loader, reading, &self.machine.pool);
         let predictions = self.validation.as_ref().map(predict).transpose()?;
         let photos = self.validation.as_ref().map(|loader| &**loader.dataset());

@@ -2,7 +2,6 @@
 
 use mobilenet_data::Dataset;
 use mobilenet_net::model_file::Beside;
-use mobilenet_net::recognise::Outputs;
 use mobilenet_net::{About, Recognised, model_file};
 use mobilenet_run::{Image, golden};
 use serde::Serialize;
@@ -10,7 +9,6 @@ use serde::Serialize;
 use super::{MODEL, Network, Trainer};
 use crate::error::Error;
 use crate::evaluate::Evaluation;
-use crate::recipe::LossKind;
 
 /// What the file says of the training.
 #[derive(Serialize)]
@@ -42,10 +40,7 @@ impl Trainer {
         let training = serde_json::to_value(record).expect("a record is JSON");
         let what = Recognised {
             labels: Some(self.classes.clone()),
-            outputs: match self.recipe.loss {
-                LossKind::CrossEntropy => Outputs::Exclusive,
-                LossKind::Binary => Outputs::Independent,
-            },
+            outputs: self.reading().outputs,
             about: About { training: Some(training), ..About::default() },
             ..Recognised::ours(table.clone(), spec.clone(), self.recipe.preprocessing())
         };
