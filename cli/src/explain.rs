@@ -93,8 +93,12 @@ impl Explain {
         let mut input = vec![0.0; 3 * h * w];
         preprocess(&photo, how, &mut input);
         let Loaded { graph, params, .. } = mobilenet::net::load(&self.weights, &network)?;
-        let mut explainer =
-            Explainer::new(&graph, &params, how.size, Machine { pool: self.running.pool(), isa: self.running.isa()? })?;
+        let mut explainer = Explainer::new(
+            &graph,
+            &params,
+            how.size,
+            Machine { pool: self.running.pool(), isa: self.running.isa()?, group: None },
+        )?;
         let map = explainer.explain(&input, class + usize::from(how.background_class))?.map;
         overlay(&photo, how, map.size, &map.values).save(&self.output)?;
         if self.json {

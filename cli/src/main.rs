@@ -2,11 +2,14 @@
 //!
 //! Exit codes: 0 done, 1 some inputs failed, 2 wrong usage or bad input.
 
-/// A line on standard error. Where nobody listens any more there is nobody to tell, and no reason to panic.
+/// A line on standard error. Where nobody listens any more there is nobody to tell, and no reason to panic. Of several
+/// processes that train together one speaks.
 macro_rules! note {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
+        if !$crate::ranks::is_silent() {
+            let _ = writeln!(std::io::stderr(), $($text)*);
+        }
     }};
 }
 
@@ -27,6 +30,7 @@ mod models;
 mod print;
 mod profile;
 mod pull;
+mod ranks;
 mod run;
 mod similar;
 mod summary;

@@ -27,6 +27,7 @@ use mobilenet::train::{Recipe, RunFolder};
 use crate::args::{RunArgs, weights_file};
 use crate::failure::Failure;
 use crate::print;
+use crate::ranks::Ranks;
 use changes::ChangeArgs;
 use settings::Settings;
 use watch::Watch;
@@ -141,6 +142,20 @@ fn minutes(text: &str) -> Result<f64, String> {
     minutes.ok_or_else(|| "give a number of minutes above 0".into())
 }
 
+/// A run that may begin.
+struct Prepared {
+    trainer: Trainer,
+    recipe: Recipe,
+    /// What the run may take, where its settings were chosen.
+    seconds: Option<f64>,
+    /// Of the process that writes.
+    folder: Option<RunFolder>,
+    /// To learn from and to check with.
+    photos: usize,
+    /// Of these, to check with.
+    validation: usize,
+}
+
 /// A flag's help, with the default of its key.
 fn help(text: &str, key: &str) -> String {
     format!("{text} [default: {}]", Recipe::default().get(key).expect("flags are keys of a recipe"))
@@ -148,18 +163,73 @@ fn help(text: &str, key: &str) -> String {
 
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
-        let machine = Machine { isa: self.run.isa()?, pool: self.run.pool() };
+        let ranks = Ranks::meet()?;
         if let Some(from) = self.from.as_ref().filter(|_| self.changes.is_given()) {
+            ranks.all(ranks.expect_one("classes are added, renamed and dropped by one process: leave out mpirun"))?;
+            let machine = self.machine(&ranks)?;
             return self.changes.run(from, self.data.as_deref(), &self.output, self.json, &machine);
         }
+        let Prepared { mut trainer, recipe, seconds, folder, photos, validation } = ranks.all(self.prepare(&ranks))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        // After all processes have read what is there, the first one writes.
+        let watch = folder.map(|folder| self.begin(folder, &recipe, &stop)).transpose();
+        let mut begun = ranks.all(watch)?;
+        if let Some(seconds) = seconds {
+            tell(&recipe, seconds);
+        }
+        let flag = stop.clone();
+        // A second Ctrl-C, while the checkpoint is written, is heard as well.
+        let heard = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+        heard.map_err(|error| ranks.fail(error.into()))?;
+        let ended = trainer.run(&mut |event| match &mut begun {
+            Some((watch, _)) => watch.event(event),
+            None => watch::silent(&stop),
+        });
+        begun.iter().for_each(|(watch, _)| watch.clear());
+        // Each process knows of those that it has met.
+        ranks.aloud(|| print::unreadable(&trainer.unreadable(), photos));
+        match ended {
+            Ok(Ended::Done) => {
+                self.say_uncalibrated(&recipe, validation);
+                // The network is there, whatever keeps its report from being written.
+                if ranks.is_first()
+                    && let Err(error) = trainer.report()
+                {
+                    note!("warning: there is no report: {error}");
+                }
+                note!("done: mobilenet classify photo.jpg --weights {}", print::quoted(&self.output.join(MODEL)));
+                Ok(())
+            }
+            Ok(Ended::Stopped) => {
+                note!("stopped; the same command with --resume goes on");
+                Err(Failure::Interrupted)
+            }
+            Err(error) if error.is_of_all_ranks() => ranks.all(Err(error.into())),
+            Err(error) => Err(ranks.fail(error.into())),
+        }
+    }
+
+    fn machine(&self, ranks: &Ranks) -> Result<Machine, Failure> {
+        Ok(Machine { isa: self.run.isa()?, pool: self.run.pool(), group: ranks.group() })
+    }
+
+    /// Reads everything, and writes nothing.
+    fn prepare(&self, ranks: &Ranks) -> Result<Prepared, Failure> {
+        let machine = self.machine(ranks)?;
         // Before anything is read or measured.
+        if !self.has_recipe() {
+            ranks.expect_one(
+                "settings are chosen for one process on this machine: give several --recipe FILE or --recipe default, or \
+                 the folder of a run to go on with (-o) and --resume",
+            )?;
+        }
         let mut recipe = Recipe::default();
         self.settle(&mut recipe)?;
         arch::find(&recipe.model)?;
         let Splits { train, validation } = self.photos()?;
         [Some(&train), validation.as_ref()].into_iter().flatten().for_each(print::ignored);
         let photos = train.len() + validation.as_ref().map_or(0, Dataset::len);
-        let mut folder = RunFolder::open(&self.output)?;
+        let folder = ranks.is_first().then(|| RunFolder::open(&self.output)).transpose()?;
         let found = self.checkpoint()?;
         let (is_resumed, kept) = (found.is_some(), found.as_ref().map(|found| found.checkpoint.recipe.clone()));
         let start = match found {
@@ -195,34 +265,19 @@ impl Train {
         if recipe.batch == 1 && recipe.bn_statistics == BnStatistics::Batch {
             note!("warning: batch norm has no statistics in batches of one photo: take --batch 2 or more");
         }
+        Ok(Prepared { trainer, recipe, seconds, folder, photos, validation: validation_photos })
+    }
+
+    /// Makes the run's folder, which is held as long as it is given back, with the recipe and the log.
+    fn begin<'a>(
+        &self,
+        mut folder: RunFolder,
+        recipe: &Recipe,
+        stop: &'a AtomicBool,
+    ) -> Result<(Watch<'a>, RunFolder), Failure> {
         folder.create()?;
         file::write(self.output.join(RECIPE), recipe.to_toml().as_bytes())?;
-        if let Some(seconds) = seconds {
-            tell(&recipe, seconds);
-        }
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = stop.clone();
-        // A second Ctrl-C, while the checkpoint is written, is heard as well.
-        ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
-        let mut watch = Watch::new(&self.output, self.json, &stop, recipe.epochs)?;
-        let ended = trainer.run(&mut |event| watch.event(event));
-        watch.clear();
-        print::unreadable(&trainer.unreadable(), photos);
-        match ended? {
-            Ended::Done => {
-                self.say_uncalibrated(&recipe, validation_photos);
-                // The network is there, whatever keeps its report from being written.
-                if let Err(error) = trainer.report() {
-                    note!("warning: there is no report: {error}");
-                }
-                note!("done: mobilenet classify photo.jpg --weights {}", print::quoted(&self.output.join(MODEL)));
-                Ok(())
-            }
-            Ended::Stopped => {
-                note!("stopped; the same command with --resume goes on");
-                Err(Failure::Interrupted)
-            }
-        }
+        Ok((Watch::new(&self.output, self.json, stop, recipe.epochs)?, folder))
     }
 
     /// Says why a network knows no 'unknown'.
@@ -347,6 +402,12 @@ impl Train {
             (None, Some(kept)) => Some(Recipe::from_toml(kept)?),
             (None, None) => None,
         })
+    }
+
+    /// Whether there are settings that flags change, and none to be chosen.
+    fn has_recipe(&self) -> bool {
+        let goes_on = || self.output.join(RECIPE).exists() || Checkpoint::is_in(&self.output);
+        self.recipe.is_some() || self.resume && goes_on()
     }
 
     /// Settings for these photos and this machine, with what flags say.

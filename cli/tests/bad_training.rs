@@ -202,3 +202,15 @@ fn settings_that_are_none_are_refused() {
     assert!(ended.code == 2 && ended.err.starts_with(text), "{ended:?}");
     assert!(!folder.path("run").exists());
 }
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn several_processes_of_a_program_without_mpi_are_refused() {
+    let folder = Folder::new();
+    photos(&folder, "photos", 20, &[2, 2]);
+    let ended = folder.run_with("train photos -o run", &[("OMPI_COMM_WORLD_SIZE", "2")], b"");
+    let text = "error: mpirun has started 2 processes, and this program was built without MPI: build it with `cargo build \
+                --release --features mpi` (docs/many-machines.md)\n";
+    assert_eq!((ended.code, ended.err.as_str(), ended.out.as_str()), (2, text, ""));
+    assert!(!folder.path("run").exists());
+}

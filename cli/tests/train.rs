@@ -39,7 +39,7 @@ fn a_run_says_what_it_will_do_and_where_its_weights_come_from() {
     let plan = json!({
         "event": "start", "model": "mobilenet_v2", "width": 0.25, "total_stride": 8, "parameters": 241_955, "photos": 12,
         "validation_photos": 6, "classes": 3, "class_names": ["blue sky", "grün", "red"], "resolution": 16, "batch": 8, "epochs": 2.0, "steps_per_epoch": 2,
-        "threads": 1, "memory": "fast", "memory_bytes": events[0]["memory_bytes"], "teacher": null,
+        "ranks": 1, "threads": 1, "memory": "fast", "memory_bytes": events[0]["memory_bytes"], "teacher": null,
         "folder": "run",
         "weights": {"from": "fresh"}
     });

@@ -23,6 +23,11 @@ pub struct Watch<'a> {
     figures: String,
 }
 
+/// Watches for a process that others speak for: it hears Ctrl-C.
+pub fn silent(stop: &AtomicBool) -> Control {
+    if stop.load(Ordering::Relaxed) { Control::Stop } else { Control::Continue }
+}
+
 impl Watch<'_> {
     pub fn new<'a>(folder: &Path, json: bool, stop: &'a AtomicBool, epochs: f64) -> Result<Watch<'a>, Failure> {
         let log = Log::open(folder)?;
@@ -95,6 +100,6 @@ impl Watch<'_> {
                 if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }
             }
         };
-        if printed.is_err() || self.stop.load(Ordering::Relaxed) { Control::Stop } else { Control::Continue }
+        if printed.is_err() { Control::Stop } else { silent(self.stop) }
     }
 }

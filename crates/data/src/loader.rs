@@ -5,6 +5,7 @@
 
 use crate::cache::Cache;
 use crate::order::{self, Division, Draw, stream};
+use crate::part::Part;
 use crate::queue::Queue;
 use crate::sampling::{self, Sampling};
 use crate::stream::{Ahead, Segment, segments, streamed};
@@ -12,6 +13,7 @@ use crate::{Augment, Dataset, Error, Mixed, Random, Target};
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_run::Image;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -43,6 +45,9 @@ pub struct LoaderOptions {
     pub workers: usize,
     /// Bytes of decoded photos that are kept.
     pub cache_bytes: u64,
+    /// What is made of every batch: in training the same photos, bit for bit, as the whole batch has there, and none where
+    /// the part is empty.
+    pub part: Part,
     /// Of [shards](Dataset::open) with more bytes of photos than this, training reads a part at a time, and mixes it with
     /// as many that were read before. Smaller ones, and [balanced](Sampling::Balanced) draws, are read at any place.
     pub window_bytes: u64,
@@ -61,6 +66,7 @@ impl LoaderOptions {
             drop_last: false,
             workers: 1,
             cache_bytes: DEFAULT_CACHE_BYTES,
+            part: Part::WHOLE,
             window_bytes: DEFAULT_WINDOW_BYTES,
         }
     }
@@ -68,6 +74,18 @@ impl LoaderOptions {
     /// For evaluation: every readable photo once, in order, unchanged.
     pub fn evaluation(batch: usize, preprocessing: Preprocessing) -> LoaderOptions {
         LoaderOptions { shuffle: false, ..LoaderOptions::training(batch, 0, preprocessing, Augment::none()) }
+    }
+
+    /// The positions of `whole`, a batch's, that are read for its part.
+    fn positions(&self, whole: &Range<usize>) -> impl Iterator<Item = usize> + use<> {
+        let own = self.part.range(whole);
+        self.mixed_into(whole, &own).into_iter().chain(own)
+    }
+
+    /// The photo that mixing needs beside a part's own: each is mixed with the one before it, the first with the last.
+    fn mixed_into(&self, whole: &Range<usize>, own: &Range<usize>) -> Option<usize> {
+        let is_needed = self.augment.mix.is_on() && own != whole && !own.is_empty();
+        is_needed.then(|| if own.start > whole.start { own.start - 1 } else { whole.end - 1 })
     }
 }
 
@@ -84,6 +102,8 @@ pub struct Batch {
     pub mixed: Option<Mixed>,
     /// The photos' indices in the data set; where one could not be read, its replacement's.
     pub indices: Vec<usize>,
+    /// The place of the first of them in the whole batch, of which this may be a [`Part`].
+    pub first: usize,
 }
 
 impl Batch {
@@ -92,9 +112,20 @@ impl Batch {
         self.targets.len()
     }
 
-    /// Whether there are none, which a loader never gives.
+    /// Whether there are none, which a loader gives for an empty [`Part`] alone.
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty()
+    }
+
+    /// Takes the first example away.
+    fn drop_first(&mut self) {
+        self.images.drain(..self.images.len() / self.targets.len());
+        self.targets.remove(0);
+        self.indices.remove(0);
+        if let Some(mixed) = &mut self.mixed {
+            mixed.others.remove(0);
+            mixed.shares.remove(0);
+        }
     }
 }
 
@@ -184,8 +215,9 @@ impl Loader {
         let end = division.batches();
         let start = start_batch.min(end);
         let (order, segments) = self.order(epoch);
-        let past = if start < end { division.range(start).start } else { order.len() };
-        let ahead = (!segments.is_empty()).then(|| Ahead::new(segments, order.len(), &order[..past]));
+        let drawn = (start..end).flat_map(|index| options.positions(&division.range(index)));
+        let drawn = drawn.map(|position| &order[position]);
+        let ahead = (!segments.is_empty()).then(|| Ahead::new(segments, order.len(), drawn));
         let job = Arc::new(Job { shared: Arc::clone(&self.shared), order, ahead, division, options, epoch });
         let queue = Arc::new(Queue::new(start, end, options.workers + 1));
         let spawn = |_| {
@@ -193,7 +225,8 @@ impl Loader {
             thread::Builder::new().name("loader".to_owned()).spawn(move || work(&job, &queue)).ok()
         };
         let workers: Vec<_> = (0..options.workers.min(end - start)).filter_map(spawn).collect();
-        Epoch { job, queue, workers, given: start_batch > 0 || end == 0, failed: false }
+        let given = start_batch > 0 || end == 0 || options.part != Part::WHOLE;
+        Epoch { job, queue, workers, given, failed: false }
     }
 
     /// The order of an epoch's photos, and in what pieces they are read, if not one by one.
@@ -232,7 +265,7 @@ pub struct Epoch {
     job: Arc<Job>,
     queue: Arc<Queue<Result<Batch, Error>>>,
     workers: Vec<JoinHandle<()>>,
-    /// Whether any batch was given.
+    /// Whether any batch was given, or need not be.
     given: bool,
     failed: bool,
 }
@@ -249,7 +282,9 @@ impl Iterator for Epoch {
             }
             match self.queue.take() {
                 // A batch of which no photo can be read.
-                Ok(Some(Ok(batch))) if batch.is_empty() => self.job.shared.recycle(batch.images),
+                Ok(Some(Ok(batch))) if batch.is_empty() && !self.job.options.shuffle => {
+                    self.job.shared.recycle(batch.images);
+                }
                 Ok(Some(Ok(batch))) => {
                     self.given = true;
                     return Some(Ok(batch));
@@ -309,14 +344,16 @@ struct Job {
 
 impl Job {
     fn batch(&self, index: usize) -> Result<Batch, Error> {
-        let LoaderOptions { seed, augment, preprocessing, .. } = &self.options;
+        let LoaderOptions { seed, augment, preprocessing, part, .. } = &self.options;
         let size = preprocessing.size;
         let length = 3 * size[0] * size[1];
-        let range = self.division.range(index);
+        let whole = self.division.range(index);
+        let own = part.range(&whole);
+        let before = self.options.mixed_into(&whole, &own);
         let mut images = lock(&self.shared.spare).pop().unwrap_or_default();
-        images.resize(range.len() * length, 0.0);
-        let (mut targets, mut indices) = (Vec::with_capacity(range.len()), Vec::with_capacity(range.len()));
-        for position in range {
+        images.resize((own.len() + usize::from(before.is_some())) * length, 0.0);
+        let (mut targets, mut indices) = (Vec::with_capacity(own.len() + 1), Vec::with_capacity(own.len() + 1));
+        for position in self.options.positions(&whole) {
             // By the photo that was due, so that a replacement that is due too is not twice the same.
             let number = self.order[position].number(self.order.len());
             let mut random = Random::new(*seed, stream(self.epoch, order::PHOTO), number);
@@ -331,7 +368,11 @@ impl Job {
         images.truncate(targets.len() * length);
         let mut random = Random::new(*seed, stream(self.epoch, order::BATCH), index as u64);
         let mixed = augment.mix.apply(&mut images, &targets, size, &mut random);
-        Ok(Batch { images, size, targets, mixed, indices })
+        let mut batch = Batch { images, size, targets, mixed, indices, first: own.start - whole.start };
+        if before.is_some() && !batch.is_empty() {
+            batch.drop_first();
+        }
+        Ok(batch)
     }
 
     /// Shows the photo at a position to `see`, or the one that replaces it; says which it was.

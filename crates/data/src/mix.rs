@@ -73,6 +73,11 @@ pub struct Mixed {
 }
 
 impl Mix {
+    /// Whether anything is mixed.
+    pub(crate) fn is_on(&self) -> bool {
+        self.mixup > 0.0 || self.cutmix > 0.0
+    }
+
     /// Mixes a batch of 3×H×W values a photo.
     pub(crate) fn apply(
         &self,
@@ -82,7 +87,7 @@ impl Mix {
         random: &mut Random,
     ) -> Option<Mixed> {
         let [mixup, cutmix] = [self.mixup, self.cutmix].map(|alpha| alpha > 0.0);
-        if targets.is_empty() || !(mixup || cutmix) {
+        if targets.is_empty() || !self.is_on() {
             return None;
         }
         let cut = cutmix && (!mixup || random.below(2) == 1);

@@ -82,16 +82,16 @@ pub(crate) struct Ahead {
     are_read: Vec<Mutex<bool>>,
     photos: Mutex<HashMap<usize, Box<[u8]>>>,
     /// Photos that this part of the epoch does not draw.
-    is_past: Vec<bool>,
+    is_left_out: Vec<bool>,
 }
 
 impl Ahead {
-    /// For an epoch of which `past` was drawn before.
-    pub(crate) fn new(segments: Vec<Segment>, photos: usize, past: &[Draw]) -> Ahead {
-        let mut is_past = vec![false; photos];
-        past.iter().for_each(|draw| is_past[draw.photo] = true);
+    /// For the part of an epoch that draws photos from `drawn`, of so many in all.
+    pub(crate) fn new<'a>(segments: Vec<Segment>, photos: usize, drawn: impl IntoIterator<Item = &'a Draw>) -> Ahead {
+        let mut is_left_out = vec![true; photos];
+        drawn.into_iter().for_each(|draw| is_left_out[draw.photo] = false);
         let are_read = segments.iter().map(|_| Mutex::new(false)).collect();
-        Ahead { segments, are_read, photos: Mutex::default(), is_past }
+        Ahead { segments, are_read, photos: Mutex::default(), is_left_out }
     }
 
     /// A photo's bytes, if its segment was or is read now; those of the segment for which `keep` is true stay for later.
@@ -116,7 +116,7 @@ impl Ahead {
         let Ok(bytes) = dataset.archives[segment.archive].bytes(start, end - start) else { return };
         for photo in segment.photos.clone() {
             let Source::Member { offset, size, .. } = dataset.items[photo].source else { continue };
-            if photo == due || (!self.is_past[photo] && keep(photo)) {
+            if photo == due || (!self.is_left_out[photo] && keep(photo)) {
                 let own = (offset - start) as usize..(offset - start + size) as usize;
                 let own = Box::from(&bytes[own]);
                 self.photos.lock().unwrap_or_else(PoisonError::into_inner).insert(photo, own);
@@ -173,7 +173,7 @@ mod tests {
         let window = 32 * segment;
         let segments = segments(&set, window);
         let order = streamed(set.items(), &segments, window, 1, 0);
-        let ahead = Ahead::new(segments, set.len(), &[]);
+        let ahead = Ahead::new(segments, set.len(), &order);
         let mut most = 0;
         for draw in &order {
             let taken = ahead.take(draw.photo, &set, |_| true);
@@ -192,8 +192,8 @@ mod tests {
         let window = 32 * 8192;
         let segments = segments(&set, window);
         let order = streamed(set.items(), &segments, window, 1, 0);
-        let (past, rest) = order.split_at(100);
-        let ahead = Ahead::new(segments, set.len(), past);
+        let rest = &order[100..];
+        let ahead = Ahead::new(segments, set.len(), rest);
         rest.iter().for_each(|draw| _ = ahead.take(draw.photo, &set, |_| true));
         assert!(ahead.photos.lock().unwrap().is_empty());
     }

@@ -6,7 +6,9 @@ use common::{folder, photo, shared, write};
 use mobilenet_data::auto::Auto;
 use mobilenet_data::crop::Border;
 use mobilenet_data::mix::{Erase, Mix};
-use mobilenet_data::{Augment, Batch, Dataset, Error, Loader, LoaderOptions, Sampling, Target, augment::Crop};
+use mobilenet_data::{
+    Augment, Batch, Dataset, Error, Loader, LoaderOptions, Mixed, Part, Sampling, Target, augment::Crop,
+};
 use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -150,6 +152,50 @@ fn every_photo_comes_once_and_no_batch_is_of_one() {
     assert_eq!(seen, (0..13).collect::<Vec<_>>());
     let ones = all(&Loader::new(set, training(1, everything())), 0, 0);
     assert!(ones.len() == 13 && ones.iter().all(|batch| batch.len() == 1));
+}
+
+#[test]
+fn parts_together_are_the_whole_batches_whatever_is_mixed_or_broken() {
+    let (_dir, set) = set(23, &[4, 11]);
+    for augment in [Augment::none(), everything()] {
+        let whole = all(&Loader::new(Arc::clone(&set), training(7, augment)), 2, 1);
+        // Batches of 7, 7 and 2: of eight parts some have no photo.
+        for of in [2, 3, 8] {
+            let parts: Vec<_> = (0..of)
+                .map(|index| {
+                    let options = LoaderOptions { part: Part { index, of }, ..training(7, augment) };
+                    all(&Loader::new(Arc::clone(&set), options), 2, 1)
+                })
+                .collect();
+            for (i, whole) in whole.iter().enumerate() {
+                let mut joined =
+                    Batch { size: whole.size, mixed: whole.mixed.is_some().then(Mixed::default), ..Batch::default() };
+                for part in parts.iter().map(|batches| &batches[i]) {
+                    assert_eq!(part.first, joined.len());
+                    joined.images.extend(&part.images);
+                    joined.targets.extend(part.targets.iter().cloned());
+                    joined.indices.extend(&part.indices);
+                    if let (Some(joined), Some(mixed)) = (&mut joined.mixed, &part.mixed) {
+                        joined.others.extend(mixed.others.iter().cloned());
+                        joined.shares.extend(&mixed.shares);
+                    }
+                }
+                assert!(joined == *whole, "batch {i} in {of} parts");
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_evaluation_show_every_photo_once_and_may_have_none() {
+    let (_dir, set) = set(5, &[2]);
+    let mut seen = Vec::new();
+    for index in 0..6 {
+        let options = LoaderOptions { part: Part { index, of: 6 }, ..LoaderOptions::evaluation(4, preprocessing()) };
+        seen.extend(indices(&all(&Loader::new(Arc::clone(&set), options), 0, 0)));
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 3, 4]);
 }
 
 #[test]

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use common::{folder, gzip, photo, tar, text, write};
 use mobilenet_data::check::check;
-use mobilenet_data::{Augment, Batch, ByContent, Dataset, Error, Loader, LoaderOptions, Splits, Target};
+use mobilenet_data::mix::Mix;
+use mobilenet_data::{
+    Augment, Batch, ByContent, Dataset, Error, Loader, LoaderOptions, Part, Sampling, Splits, Target,
+};
 use mobilenet_net::preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -409,6 +412,28 @@ fn streamed_epochs_show_every_photo_once_and_resume_to_the_same_bits() {
             for start in [20, 0, 42, 43, 99] {
                 assert_eq!(all(&loader, 1, start), epochs[1][start.min(43)..], "{workers} workers from {start}");
             }
+        }
+    }
+}
+
+#[test]
+fn parts_of_streamed_and_balanced_epochs_together_are_the_whole_batches() {
+    let (_dir, set) = sharded(300);
+    let mix = Mix { mixup: 0.4, cutmix: 0.0 };
+    for (sampling, mix) in [(Sampling::Natural, Mix::default()), (Sampling::Natural, mix), (Sampling::Balanced, mix)] {
+        let augment = Augment { mix, ..options(1).augment };
+        let options = LoaderOptions { sampling, augment, ..options(100_000) };
+        let whole = all(&Loader::new(Arc::clone(&set), options), 1, 20);
+        let part = |index| {
+            let options = LoaderOptions { part: Part { index, of: 3 }, ..options };
+            all(&Loader::new(Arc::clone(&set), options), 1, 20)
+        };
+        let parts = [0, 1, 2].map(part);
+        for (i, whole) in whole.iter().enumerate() {
+            let of_batch = || parts.iter().map(|batches| &batches[i]);
+            let images: Vec<f32> = of_batch().flat_map(|batch| batch.images.clone()).collect();
+            let shown: Vec<usize> = of_batch().flat_map(|batch| batch.indices.clone()).collect();
+            assert_eq!((images, shown), (whole.images.clone(), whole.indices.clone()), "batch {i}");
         }
     }
 }

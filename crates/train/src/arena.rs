@@ -22,6 +22,8 @@ pub struct TrainArena {
     pub(crate) shapes: Shapes,
     pub(crate) pool: Arc<Pool>,
     pub(crate) dropout: Option<u64>,
+    /// The place of the first photo in the whole batch, of which the arena's may be a part.
+    pub(crate) first_photo: usize,
     input: ValueId,
     result: ValueId,
     result_gradient: ValueId,
@@ -44,6 +46,7 @@ impl TrainArena {
             shapes,
             pool: pool.clone(),
             dropout: None,
+            first_photo: 0,
             input: steps.input,
             result: steps.result,
             result_gradient: steps.result_gradient,

@@ -39,6 +39,23 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// Ranks of a group that would not compute the same.
+    #[error(
+        "rank {rank} has another {what} than rank 0: all ranks need the same program, command line, photos and files, and the \
+         run's folder where all of them see it"
+    )]
+    Ranks {
+        /// The first such rank.
+        rank: usize,
+        /// What differs.
+        what: &'static str,
+    },
+    /// A classifier that several processes are to learn first.
+    #[error(
+        "head_first = true and --head-only are learned by one process: leave out mpirun, or set head_first = false (--set \
+         head_first=false), as for a run that goes on with its classifier learned"
+    )]
+    HeadOfRanks,
     /// Photos that cross-entropy cannot learn from.
     #[error(
         "{photo} has {} labels; loss = \"cross_entropy\" needs one a photo: set loss = \"binary\" for any number",
@@ -76,6 +93,11 @@ fn kept(checkpoint: Option<&Path>) -> String {
 }
 
 impl Error {
+    /// Whether every rank of a group meets it at once, so that one is enough to tell of it.
+    pub fn is_of_all_ranks(&self) -> bool {
+        matches!(self, Error::Ranks { .. } | Error::NotANumber { .. })
+    }
+
     /// For `map_err`: the system's error about a run's folder.
     pub(crate) fn folder(folder: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         move |source| Error::Folder { folder: folder.to_owned(), source }

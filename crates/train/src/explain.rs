@@ -55,7 +55,7 @@ impl Explainer {
         size: [usize; 2],
         machine: impl Into<Machine>,
     ) -> Result<Explainer, Error> {
-        let Machine { pool, isa } = machine.into();
+        let Machine { pool, isa, .. } = machine.into();
         let [h, w] = size;
         let outputs = vec!["features".to_owned(), "logits".to_owned()];
         let program = Program::compile(graph, params.clone(), &Options { isa, outputs, ..Options::default() })?;

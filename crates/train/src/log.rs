@@ -63,16 +63,18 @@ impl Log {
     }
 }
 
-/// Picks the first of every [`STEPS_BETWEEN`] steps.
+/// Picks the first of every [`STEPS_BETWEEN`] steps, and all of the first few.
 #[derive(Default)]
 struct Thinned {
     seen: u64,
+    /// The first steps that are all picked.
+    first: u64,
 }
 
 impl Thinned {
     fn picks(&mut self) -> bool {
         self.seen += 1;
-        self.seen % STEPS_BETWEEN == 1
+        self.seen <= self.first || self.seen % STEPS_BETWEEN == 1
     }
 }
 

@@ -26,16 +26,16 @@ pub(crate) fn compile(
         MemoryChoice::Low => with(MemoryUse::Low),
         MemoryChoice::Auto => {
             let fast = with(MemoryUse::Fast)?;
-            let wanted = bytes(recipe, &fast, machine.pool.threads())?;
+            let wanted = bytes(recipe, &fast, machine)?;
             if free_bytes().is_none_or(|free| wanted as u64 <= free / 2) { Ok(fast) } else { with(MemoryUse::Low) }
         }
     }
 }
 
 /// Bytes of a step's tensors at the recipe's largest resolution.
-pub(crate) fn bytes(recipe: &Recipe, program: &TrainProgram, threads: usize) -> Result<usize, Error> {
+pub(crate) fn bytes(recipe: &Recipe, program: &TrainProgram, machine: &Machine) -> Result<usize, Error> {
     let side = recipe.sides().max().unwrap_or(recipe.resolution);
-    program.arena_bytes(recipe.batch, side, side, threads)
+    program.arena_bytes(recipe.batch.div_ceil(machine.ranks()), side, side, machine.pool.threads())
 }
 
 /// Memory that this process may still take: what Linux estimates to be free, or what the control group leaves; `None` on

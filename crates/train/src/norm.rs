@@ -1,11 +1,15 @@
 //! Batch norm's statistics and gradients, a value a channel, from sums that the kernels leave.
 
+mod shared;
+
 use mobilenet_kernels::AlignedBuf;
 use mobilenet_kernels::layout::{LANES, blocks};
 use mobilenet_kernels::norm::{BACKWARD, MOMENTS};
 use mobilenet_kernels::prologue::Norm;
 
+use crate::group::Group;
 use crate::program::Statistics;
+use crate::steps;
 
 /// What a batch norm knows between forward and back.
 pub(crate) struct NormState {
@@ -84,6 +88,16 @@ pub(crate) struct NormValues<'a> {
     pub variance: &'a mut [f32],
 }
 
+impl NormValues<'_> {
+    /// Those of a batch norm among all parameters' values.
+    pub fn of<'a>(values: &'a mut [Vec<f32>], norm: &steps::Norm) -> NormValues<'a> {
+        let [gamma, beta, mean, variance] = &mut values[norm.gamma..norm.gamma + 4] else {
+            unreachable!("a batch norm has four tensors")
+        };
+        NormValues { gamma, beta, mean, variance }
+    }
+}
+
 impl NormState {
     pub fn new(channels: usize) -> NormState {
         let lanes = || AlignedBuf::zeroed(blocks(channels) * LANES);
@@ -101,13 +115,26 @@ impl NormState {
         Norm { scale: &self.scale, shift: &self.shift }
     }
 
-    /// Factors from the batch's moments, which move the running ones too; from the running ones where those are used.
-    pub fn forward(&mut self, sums: Sums, epsilon: f32, statistics: Statistics, v: NormValues) {
+    /// Factors from the batch's moments, over all ranks of a `group`, which move the running ones too; from the running ones
+    /// where those are used.
+    pub fn forward(
+        &mut self,
+        sums: Sums,
+        epsilon: f32,
+        statistics: Statistics,
+        v: NormValues,
+        group: Option<&dyn Group>,
+    ) {
+        let group = group.filter(|_| statistics != Statistics::Running);
+        let shared = group.map(|group| shared::Moments::new(sums, v.mean, group));
         for c in 0..sums.channels {
             let (mean, variance) = match statistics {
                 Statistics::Running => (f64::from(v.mean[c]), f64::from(v.variance[c])),
                 Statistics::Batch { momentum } => {
-                    let [m, mean, variance] = sums.mean_and_variance(c);
+                    let [m, mean, variance] = match &shared {
+                        Some(moments) => moments.get(c, v.mean[c]),
+                        None => sums.mean_and_variance(c),
+                    };
                     let move_to = |running: &mut f32, new: f64| *running += momentum * (new as f32 - *running);
                     move_to(&mut v.mean[c], mean);
                     move_to(&mut v.variance[c], variance * m / (m - 1.0).max(1.0));
@@ -123,17 +150,31 @@ impl NormState {
         }
     }
 
-    /// Gradients of γ and β from the sums of d and d · (x − centre), and the factors for that of the input:
-    /// γ/σ · (d − mean(d) − x̂ · mean(d · x̂)), the means being zero where the running statistics were used.
-    pub fn backward(&mut self, sums: Sums, count: usize, statistics: Statistics, gamma: &mut [f32], beta: &mut [f32]) {
-        let [a, b, c] = &mut self.back;
-        for i in 0..sums.channels {
-            let (mean, inverse, scale) = (self.mean[i], self.inverse[i], f64::from(self.scale[i]));
+    /// Gradients of γ and β from the sums of d and d · (x − centre) over `count` values, and the factors for that of the
+    /// input: γ/σ · (d − mean(d) − x̂ · mean(d · x̂)), the means being zero where the running statistics were used. In a
+    /// `group` the means are over all ranks, and the gradients of γ and β are this rank's share of their sum.
+    pub fn backward(
+        &mut self,
+        sums: Sums,
+        count: usize,
+        statistics: Statistics,
+        [gamma, beta]: [&mut [f32]; 2],
+        group: Option<&dyn Group>,
+    ) {
+        let NormState { scale, centre, back: [a, b, c], mean, inverse, .. } = self;
+        let own = |i: usize| {
             let d = sums.get(0, i);
-            let d_unit = (sums.get(1, i) + (f64::from(self.centre[i]) - mean) * d) * inverse;
+            [d, (sums.get(1, i) + (f64::from(centre[i]) - mean[i]) * d) * inverse[i]]
+        };
+        let group = group.filter(|_| statistics != Statistics::Running);
+        let shared = group.map(|group| shared::gradients(count, (0..sums.channels).map(own), group));
+        for i in 0..sums.channels {
+            let (mean, inverse, scale) = (mean[i], inverse[i], f64::from(scale[i]));
+            let [d, d_unit] = own(i);
             (gamma[i], beta[i]) = (d_unit as f32, d as f32);
+            let (count, [d, d_unit]) = shared.as_ref().map_or((count as f64, [d, d_unit]), |(n, all)| (*n, all[i]));
             let through_statistics = match statistics {
-                Statistics::Batch { .. } => 1.0 / count as f64,
+                Statistics::Batch { .. } => 1.0 / count,
                 Statistics::Running => 0.0,
             };
             let slope = -scale * d_unit * inverse * through_statistics;

@@ -3,20 +3,24 @@
 use std::sync::Arc;
 
 use mobilenet_data::{Batch, Dataset, Target};
-use mobilenet_kernels::{Isa, Pool};
+use mobilenet_kernels::Pool;
 
 use crate::error::Error;
+use crate::group::Group;
 use crate::loss::{CrossEntropy, Targets, balanced_weights, binary_cross_entropy};
 use crate::recipe::{ClassWeights, LossKind, Recipe};
 use crate::teacher::Teacher;
+use crate::trainer::Machine;
 
-/// What a batch's logits are worth.
+/// What a batch's logits are worth, all ranks' where a group learns the batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
     /// Mean over the photos.
     pub loss: f64,
     /// Photos whose largest logit is one of their labels; of mixed photos, the larger part's.
     pub right: usize,
+    /// Photos of the whole batch, of which the logits may be a part.
+    pub photos: usize,
 }
 
 /// A recipe's loss for data of some classes.
@@ -25,6 +29,8 @@ pub(crate) struct Objective {
     kind: LossKind,
     cross_entropy: CrossEntropy,
     teacher: Option<Teacher>,
+    /// Others that learn parts of the same batches.
+    group: Option<Arc<dyn Group>>,
     buffers: Buffers,
 }
 
@@ -42,7 +48,7 @@ impl Objective {
     /// # Errors
     /// [`Error::Labels`] where the loss is of one class a photo and `dataset` is not; a teacher that cannot be opened or
     /// has other classes.
-    pub fn new(recipe: &Recipe, dataset: &Dataset, isa: Isa) -> Result<Objective, Error> {
+    pub fn new(recipe: &Recipe, dataset: &Dataset, machine: &Machine) -> Result<Objective, Error> {
         if recipe.loss == LossKind::CrossEntropy {
             expect_one_label(dataset)?;
         }
@@ -52,7 +58,12 @@ impl Objective {
             classes,
             kind: recipe.loss,
             cross_entropy: CrossEntropy { smoothing: recipe.label_smoothing as f32, weights },
-            teacher: recipe.teacher.as_ref().map(|t| Teacher::open(t, recipe, dataset.classes(), isa)).transpose()?,
+            teacher: recipe
+                .teacher
+                .as_ref()
+                .map(|t| Teacher::open(t, recipe, dataset.classes(), machine.isa))
+                .transpose()?,
+            group: machine.group.clone(),
             buffers: Buffers::default(),
         })
     }
@@ -63,7 +74,7 @@ impl Objective {
     }
 
     /// A batch's outcome; `gradient` receives the loss's derivatives by the logits. Allocates nothing once a batch as large
-    /// was seen.
+    /// was seen. In a group the batch is this rank's part, which may be empty, and the loss is that of the whole.
     pub fn run(
         &mut self,
         batch: &Batch,
@@ -71,8 +82,38 @@ impl Objective {
         gradient: &mut [f32],
         pool: &Arc<Pool>,
     ) -> Result<Outcome, Error> {
-        let right = right(batch, logits, self.classes);
-        let loss = match self.kind {
+        let photos = batch.len();
+        let Some(group) = self.group.clone() else {
+            let loss = self.loss(batch, logits, gradient, pool, 1.0)?;
+            return Ok(Outcome { loss, right: right(batch, logits, self.classes), photos });
+        };
+        let own = [self.weight(batch), photos as f64];
+        let mut all = own;
+        group.sum(&mut all);
+        let share = own[1] / all[1];
+        let mut outcome = [0.0; 2];
+        if photos > 0 {
+            // Of all classes' weights against of all photos: where classes count the same, it is 1.
+            let weighted = if all[0] > 0.0 { own[0] / all[0] / share } else { 1.0 };
+            let loss = self.loss(batch, logits, gradient, pool, weighted)?;
+            gradient.iter_mut().for_each(|g| *g *= share as f32);
+            outcome = [loss * share, right(batch, logits, self.classes) as f64];
+        }
+        group.sum(&mut outcome);
+        let [loss, right] = outcome;
+        Ok(Outcome { loss, right: right as usize, photos: all[1] as usize })
+    }
+
+    /// The mean loss over the batch's photos, that of the labels times `weighted`.
+    fn loss(
+        &mut self,
+        batch: &Batch,
+        logits: &[f32],
+        gradient: &mut [f32],
+        pool: &Arc<Pool>,
+        weighted: f64,
+    ) -> Result<f64, Error> {
+        let mut loss = match self.kind {
             LossKind::CrossEntropy => {
                 self.cross_entropy.run(logits, self.classes, self.buffers.targets(batch), gradient)
             }
@@ -82,10 +123,24 @@ impl Objective {
                 binary_cross_entropy(logits, self.classes, targets, weights.as_deref(), gradient)
             }
         };
-        let Some(teacher) = &mut self.teacher else { return Ok(Outcome { loss, right }) };
+        if weighted != 1.0 {
+            loss *= weighted;
+            gradient.iter_mut().for_each(|g| *g *= weighted as f32);
+        }
+        let Some(teacher) = &mut self.teacher else { return Ok(loss) };
         let distillation = teacher.distillation;
         let word = teacher.logits(batch, pool)?;
-        Ok(Outcome { loss: distillation.mix(logits, word, self.classes, loss, gradient), right })
+        Ok(distillation.mix(logits, word, self.classes, loss, gradient))
+    }
+
+    /// What the labels' loss is a mean over: photos, or their classes' weights. See [`CrossEntropy::run`].
+    fn weight(&self, batch: &Batch) -> f64 {
+        match &self.cross_entropy.weights {
+            Some(weights) if self.kind == LossKind::CrossEntropy && batch.mixed.is_none() => {
+                batch.targets.iter().map(|target| f64::from(weights[target.labels()[0] as usize])).sum()
+            }
+            _ => batch.len() as f64,
+        }
     }
 }
 
@@ -172,6 +227,7 @@ mod tests {
                 cross_entropy: CrossEntropy::default(),
                 teacher: None,
                 buffers: Buffers::default(),
+                group: None,
             }
         }
     }
@@ -183,7 +239,7 @@ mod tests {
     fn binary(targets: Vec<Target>, mixed: Option<Mixed>, weights: Option<Vec<f32>>) -> (f64, [f32; 6]) {
         let cross_entropy = CrossEntropy { smoothing: 0.1, weights };
         let (kind, buffers) = (LossKind::Binary, Buffers::default());
-        let mut objective = Objective { classes: 4, kind, cross_entropy, teacher: None, buffers };
+        let mut objective = Objective { classes: 4, kind, cross_entropy, teacher: None, group: None, buffers };
         let batch = Batch { targets, mixed, ..Batch::default() };
         let mut gradient = [f32::NAN; 12];
         let outcome = objective.run(&batch, &X, &mut gradient, &Arc::new(Pool::new(1))).unwrap();

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::layer::LayerKernels;
 use crate::norm::NormState;
 use crate::steps::{Step, Steps};
+use crate::together::Together;
 
 /// What a training program is compiled for.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,8 @@ pub struct TrainProgram {
     /// Whether weights changed since they were packed.
     is_stale: bool,
     pub(crate) statistics: Statistics,
+    /// Where other ranks learn parts of every batch.
+    pub(crate) together: Option<Together>,
 }
 
 impl TrainProgram {
@@ -125,6 +128,7 @@ impl TrainProgram {
             norms,
             is_stale: false,
             statistics,
+            together: None,
         })
     }
 
@@ -198,6 +202,9 @@ impl TrainProgram {
     /// # Panics
     /// As [`TrainProgram::forward`].
     pub fn backward(&mut self, arena: &mut TrainArena) {
+        if self.together.is_some() {
+            return self.backward_together(Some(arena));
+        }
         for i in 0..self.steps.backward.len() {
             self.step(self.steps.backward[i], arena);
         }

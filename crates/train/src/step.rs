@@ -98,10 +98,12 @@ impl TrainProgram {
                 to_blocked(x, dims, order, y);
             }
             Step::Dropout { rate, input, mask, output } => {
-                let seed = arena.dropout;
+                let (seed, photos) = (arena.dropout, dims(arena, output).n);
+                // The zeros follow from a photo's place in the whole batch.
+                let before = arena.memory.read(output).len() / photos * arena.first_photo;
                 let ([mask, y], [x]) = arena.memory.parts([Some(mask), Some(output)], [Some(input)]);
                 for (i, (m, (y, x))) in mask.iter_mut().zip(y.iter_mut().zip(x)).enumerate() {
-                    let is_kept = seed.is_none_or(|s| unit(s, i as u64) >= f64::from(rate));
+                    let is_kept = seed.is_none_or(|s| unit(s, (before + i) as u64) >= f64::from(rate));
                     *m = match (seed, is_kept) {
                         (None, _) => 1.0,
                         (Some(_), true) => 1.0 / (1.0 - rate),
@@ -169,11 +171,9 @@ impl TrainProgram {
                 sums
             }
         };
-        let [gamma, beta, mean, variance] = &mut self.values[of.gamma..of.gamma + 4] else {
-            unreachable!("a batch norm has four tensors")
-        };
-        let values = NormValues { gamma, beta, mean, variance };
-        self.norms[norm].forward(Sums::moments(sums, dims.c), of.epsilon, self.statistics, values);
+        let values = NormValues::of(&mut self.values, &of);
+        let group = self.together.as_ref().map(|together| &*together.group);
+        self.norms[norm].forward(Sums::moments(sums, dims.c), of.epsilon, self.statistics, values, group);
     }
 
     /// a, b and c of the batch norm of a view.
@@ -204,7 +204,8 @@ impl TrainProgram {
         if let Some(norm) = view.norm {
             let first = self.steps.norms[norm].gamma;
             let [gamma, beta] = &mut self.gradients[first..first + 2] else { unreachable!("γ and β") };
-            self.norms[norm].backward(sums, dims.n * dims.pixels(), self.statistics, gamma, beta);
+            let (count, group) = (dims.n * dims.pixels(), self.together.as_ref().map(|together| &*together.group));
+            self.norms[norm].backward(sums, count, self.statistics, [gamma, beta], group);
             // The batch's mean takes a bias away again; the running one does not.
             if let (Some(bias), Statistics::Running) = (bias, self.statistics) {
                 for (c, scale) in self.norms[norm].back[0][..dims.c].iter().enumerate() {

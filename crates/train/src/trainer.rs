@@ -9,6 +9,7 @@ mod head;
 mod report;
 mod resume;
 mod save;
+mod together;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -32,6 +33,7 @@ use crate::checkpoint::{Best, Checkpoint, Network, Position};
 use crate::error::Error;
 use crate::evaluate::Evaluation;
 use crate::folded::{is_folded, unfold};
+use crate::group::Group;
 use crate::kept::Kept;
 use crate::objective::{Objective, Outcome};
 use crate::optim::{Optimizer, named};
@@ -82,12 +84,14 @@ pub struct Machine {
     pub pool: Arc<Pool>,
     /// The instruction set.
     pub isa: Isa,
+    /// Other processes that learn parts of the same batches; none where this one learns alone.
+    pub group: Option<Arc<dyn Group>>,
 }
 
 impl From<&Arc<Pool>> for Machine {
     /// With the best instruction set that this processor has.
     fn from(pool: &Arc<Pool>) -> Machine {
-        Machine { pool: pool.clone(), isa: Isa::detect() }
+        Machine { pool: pool.clone(), isa: Isa::detect(), group: None }
     }
 }
 
@@ -127,8 +131,18 @@ impl Trainer {
     ///
     /// # Errors
     /// Where a photo's folder or the run's cannot be used any more, or the loss is not a number: then the last good
-    /// checkpoint stays.
+    /// checkpoint stays. Where the ranks of a group are not alike.
     pub fn run(&mut self, watch: &mut dyn FnMut(&Event) -> Control) -> Result<Ended, Error> {
+        self.expect_alike()?;
+        let machine = self.machine.clone();
+        match self.learn_all(&mut |event| machine.agree(watch(event)))? {
+            Ended::Done => self.calibrate_together(watch),
+            Ended::Stopped => Ok(Ended::Stopped),
+        }
+    }
+
+    /// Everything that is learned, with all ranks asked at every event.
+    fn learn_all(&mut self, watch: &mut dyn FnMut(&Event) -> Control) -> Result<Ended, Error> {
         let mut clock = Clock { begin: Instant::now(), images: 0 };
         let steps = self.steps_in_epoch();
         let end = (steps as f64 * self.recipe.epochs).ceil() as u64;
@@ -161,11 +175,6 @@ impl Trainer {
                 return Ok(Ended::Stopped);
             }
         }
-        if let Some(calibrated) = self.calibrate()?
-            && watch(&Event::Calibrated(calibrated)) == Control::Stop
-        {
-            return Ok(Ended::Stopped);
-        }
         Ok(Ended::Done)
     }
 
@@ -178,7 +187,8 @@ impl Trainer {
         watch: &mut dyn FnMut(&Event) -> Control,
     ) -> Result<ControlFlow<(), Option<(f64, f64)>>, Error> {
         let epoch = self.position.epoch;
-        self.loader.set_options(self.recipe.training_photos(epoch, self.machine.pool.threads()));
+        let photos = self.recipe.training_photos(epoch, self.machine.pool.threads());
+        self.loader.set_options(self.machine.part_of(photos));
         let done = self.position.step_in_epoch as usize * self.recipe.accumulate;
         let mut batches = self.loader.epoch(epoch, done);
         let (mut losses, mut count) = (0.0, 0usize);
@@ -219,7 +229,7 @@ impl Trainer {
         }
         // Evaluation may take long, and may be stopped.
         self.save()?;
-        let validation = self.evaluate()?;
+        let validation = self.evaluate_together()?;
         self.position.lacks_evaluation = false;
         let is_best = self.compare(validation);
         self.save_with(validation, is_best)?;
@@ -285,7 +295,7 @@ impl Trainer {
         self.loader.set_options(self.recipe.estimation_photos(self.machine.pool.threads()));
         let photos = self.loader.epoch(self.position.epoch, 0).take(batches);
         let Some(average) = &mut self.average else {
-            reestimate(&mut self.program, photos, &self.machine.pool)?;
+            self.program.alone(|program| reestimate(program, photos, &self.machine.pool))?;
             return Ok(());
         };
         let mut averaged = TrainProgram::compile(self.program.graph(), &average.params(), self.program.options)?;
@@ -304,10 +314,10 @@ impl Trainer {
         let mut made = Made { loss: 0.0, photos: 0, right: 0 };
         for batch in batches.take(self.recipe.accumulate) {
             let batch = batch?;
-            let Outcome { loss, right } = self.learn(&batch)?;
-            made.photos += batch.len();
+            let Outcome { loss, right, photos } = self.learn(&batch)?;
+            made.photos += photos;
             made.right += right;
-            made.loss += (loss - made.loss) * batch.len() as f64 / made.photos as f64;
+            made.loss += (loss - made.loss) * photos as f64 / made.photos as f64;
             self.loader.recycle(batch);
         }
         if made.photos == 0 {
@@ -318,32 +328,45 @@ impl Trainer {
     }
 
     /// Computes a batch's gradients for the next [`Trainer::update`], as one of at most `accumulate` batches. Returns what
-    /// the batch's logits were worth.
+    /// the batch's logits were worth. In a group the batch is this rank's part, and gradients and worth are of the whole.
     ///
     /// # Errors
     /// A size that the network cannot take; a loss that is no number.
     pub fn learn(&mut self, batch: &Batch) -> Result<Outcome, Error> {
-        let n = batch.len();
         let [h, w] = batch.size;
         let make = |[n, h, w]: [usize; 3]| self.program.arena(n, h, w, &self.machine.pool);
-        let arena = self.arena.of([n, h, w], make)?;
-        arena.input_mut().copy_from_slice(&batch.images);
+        let mut arena = match batch.len() {
+            0 => None,
+            n => Some(self.arena.of([n, h, w], make)?),
+        };
         let statistics = match self.recipe.bn_statistics {
             BnStatistics::Batch => Statistics::Batch { momentum: self.recipe.bn_momentum as f32 },
             BnStatistics::Frozen => Statistics::Running,
         };
         let batches = self.position.step * self.recipe.accumulate as u64 + self.learned;
         let dropout = Some(self.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ batches);
-        self.program.forward(arena, Forward { statistics, dropout });
+        let forward = Forward { statistics, dropout };
+        match &mut arena {
+            Some(arena) => {
+                arena.input_mut().copy_from_slice(&batch.images);
+                arena.first_photo = batch.first;
+                self.program.forward(arena, forward);
+            }
+            None => self.program.forward_nothing(forward),
+        }
 
-        let (logits, gradient) = arena.result_and_gradient_mut();
+        let nothing: (&[f32], &mut [f32]) = (&[], &mut []);
+        let (logits, gradient) = arena.as_mut().map_or(nothing, |arena| arena.result_and_gradient_mut());
         let outcome = self.objective.run(batch, logits, gradient, &self.machine.pool)?;
         if !outcome.loss.is_finite() {
             return Err(self.not_a_number(self.runaway().unwrap_or_else(|| "the loss".into())));
         }
-        self.program.backward(arena);
+        match arena {
+            Some(arena) => self.program.backward(arena),
+            None => self.program.backward_nothing(),
+        }
         if let Some(accumulator) = &mut self.accumulator {
-            accumulator.add(self.program.gradients(), n);
+            accumulator.add(self.program.gradients(), outcome.photos);
         }
         self.learned += 1;
         Ok(outcome)
@@ -410,7 +433,7 @@ impl Trainer {
         Reading { by_labels: has_labels && outputs == Outputs::Independent, outputs, background_class: false }
     }
 
-    /// Writes a checkpoint, and the network as a file that runs.
+    /// Writes a checkpoint, and the network as a file that runs; of a group the first rank alone does.
     ///
     /// # Errors
     /// Where weights are not numbers any more, or the folder cannot be written; what it holds stays.
@@ -424,6 +447,9 @@ impl Trainer {
         self.expect_numbers()?;
         self.position.optimizer_steps = self.optimizer.steps();
         self.position.average_updates = self.average.as_ref().map_or(0, Average::updates);
+        if !self.machine.is_first() {
+            return Ok(());
+        }
         let checkpoint = Checkpoint {
             network: self.network.clone(),
             weights: self.program.params().tensors,

@@ -2,9 +2,17 @@
 
 use super::{Event, Format, Thinned};
 
-#[derive(Default)]
+/// Steps at a run's beginning that have a line each: what goes wrong shows there first.
+const FIRST: u64 = 20;
+
 pub struct JsonLines {
     steps: Thinned,
+}
+
+impl Default for JsonLines {
+    fn default() -> JsonLines {
+        JsonLines { steps: Thinned { first: FIRST, ..Thinned::default() } }
+    }
 }
 
 impl Format for JsonLines {

@@ -170,6 +170,7 @@ mod tests {
             targets: vec![Target::Class(0), Target::Class(1)],
             mixed: Some(Mixed { others: vec![Target::Class(1), Target::Class(0)], shares: vec![0.75, 0.75] }),
             indices: vec![0, 1],
+            first: 0,
         };
         let plain = Batch { mixed: None, ..batch.clone() };
         let classes = ["a".to_owned(), "b".to_owned()];

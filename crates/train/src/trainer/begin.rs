@@ -46,7 +46,7 @@ impl Start {
     /// input channels in that order.
     ///
     /// # Errors
-    /// As [`load`](mobilenet_net::load).
+    /// As [`mobilenet_net::load()`].
     pub fn of(path: &Path, loaded: Loaded) -> Start {
         let Loaded { recognised, mut params, .. } = loaded;
         let order = recognised.preprocessing.channel_order.colors();
@@ -155,7 +155,9 @@ pub struct Plan {
     pub epochs: f64,
     /// Steps in an epoch.
     pub steps_per_epoch: u64,
-    /// Threads that compute.
+    /// Processes that learn together, each a part of every batch.
+    pub ranks: usize,
+    /// Threads that compute in each.
     pub threads: usize,
     /// What is kept of the forward pass.
     #[serde(serialize_with = "name")]
@@ -176,7 +178,7 @@ impl Trainer {
     ///
     /// # Errors
     /// A recipe that fits no network or not the photos' labels, a teacher that cannot be opened or has other classes, an
-    /// input too small.
+    /// input too small, what a group cannot do.
     pub fn new(
         recipe: Recipe,
         dataset: Arc<Dataset>,
@@ -187,7 +189,8 @@ impl Trainer {
     ) -> Result<Trainer, Error> {
         recipe.check()?;
         let machine = machine.into();
-        let objective = Objective::new(&recipe, &dataset, machine.isa)?;
+        machine.expect_possible(&recipe)?;
+        let objective = Objective::new(&recipe, &dataset, &machine)?;
         if let Some(photos) = &validation {
             if recipe.loss == LossKind::CrossEntropy {
                 expect_one_label(photos)?;
@@ -198,7 +201,10 @@ impl Trainer {
         let graph = network.table.graph(&network.spec)?;
         let mut params = init::for_training(&graph, recipe.seed);
         let origin = start.map_or(Origin::Fresh, |start| start.take_over(&mut params, &graph, dataset.classes()));
-        let program = memory::compile(&recipe, &graph, &params, &machine)?;
+        let mut program = memory::compile(&recipe, &graph, &params, &machine)?;
+        if let Some(group) = &machine.group {
+            program.join(Arc::clone(group));
+        }
         let mut optimizer =
             Optimizer::new(recipe.optimizer.kind, recipe.settings(), program.parameters(), program.graph());
         expect_frozen(&recipe, program.parameters())?;
@@ -260,9 +266,10 @@ impl Trainer {
             batch: self.recipe.batch,
             epochs: self.recipe.epochs,
             steps_per_epoch: self.steps_in_epoch(),
+            ranks: self.machine.ranks(),
             threads: self.machine.pool.threads(),
             memory: self.program.options.memory,
-            memory_bytes: memory::bytes(&self.recipe, &self.program, self.machine.pool.threads()).unwrap_or(0),
+            memory_bytes: memory::bytes(&self.recipe, &self.program, &self.machine).unwrap_or(0),
             teacher: self.recipe.teacher.as_ref().map(|teacher| teacher.weights.clone()),
             folder: text(&self.folder),
             weights: self.origin.clone(),
@@ -323,7 +330,8 @@ const CLASSES: usize = 10;
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { model, width, total_stride, parameters, photos, validation_photos, classes, .. } = self;
-        let Plan { resolution, batch, epochs, steps_per_epoch, threads, folder, memory_bytes, .. } = self;
+        let Plan { resolution, batch, epochs, steps_per_epoch, ranks, threads, folder, memory_bytes, .. } = self;
+        let ranks = if *ranks > 1 { format!("processes: {ranks}, each with ") } else { String::new() };
         let memory = match self.memory {
             MemoryUse::Fast => "",
             MemoryUse::Low => " (low: expanded tensors are computed anew)",
@@ -336,8 +344,8 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "{resolution}×{resolution} pixels, batches of {batch}, {epochs} epochs of {steps_per_epoch} steps, threads: \
-             {threads}, memory: {} MB{memory}, folder: {folder}",
+            "{resolution}×{resolution} pixels, batches of {batch}, {epochs} epochs of {steps_per_epoch} steps, \
+             {ranks}threads: {threads}, memory: {} MB{memory}, folder: {folder}",
             memory_bytes.div_ceil(1_000_000),
         )?;
         writeln!(f, "classes: {}", some(&self.class_names, CLASSES))?;

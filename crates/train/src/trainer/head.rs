@@ -54,7 +54,7 @@ impl Trainer {
         if recipe.sampling == Sampling::Balanced && recipe.loss == LossKind::CrossEntropy {
             recipe.class_weights = ClassWeights::Balanced;
         }
-        let mut objective = Objective::new(&recipe, self.loader.dataset(), self.machine.isa)?;
+        let mut objective = Objective::new(&recipe, self.loader.dataset(), &self.machine)?;
         let seed = self.recipe.seed;
         let learned = head::learn(&train, validation.as_ref(), &mut objective, seed, &self.machine)?;
         let mut params = self.program.params();

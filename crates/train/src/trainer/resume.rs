@@ -83,7 +83,7 @@ impl Trainer {
             return Err(NetError::format(&path, reason).into());
         }
         // A damaged file must not become the previous one and push out the good one.
-        if path.ends_with(PREVIOUS) {
+        if path.ends_with(PREVIOUS) && self.machine.is_first() {
             _ = std::fs::rename(self.folder.join(NEWEST), self.folder.join(DAMAGED));
         }
         Ok(resumed)

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod photos;
+pub mod ranks;
 
 use mobilenet_net::graph::{Activation, Graph, Node, NodeId, Op, Shape, Shapes, Window};
 use mobilenet_train::Statistics;
