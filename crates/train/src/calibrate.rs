@@ -23,7 +23,7 @@ use crate::trainer::Machine;
 const EXEMPLARS: usize = 256;
 /// Share of the refused photos that the probability refuses. Of photos of other things, dissimilarity finds far more.
 const BY_PROBABILITY: f64 = 0.25;
-/// Validation photos that tell a threshold: of 30, a share of 8 % are two.
+/// Validation photos that tell a threshold: of 30, a share of 5 % is one.
 pub const LEAST: usize = 30;
 /// The key of what is said of it in a file's training record.
 const KEY: &str = "calibration";
