@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -70,16 +70,7 @@ struct JsonFault<'a> {
 
 impl Check {
     pub fn run(self) -> Result<(), Failure> {
-        let bar = ProgressBar::no_length();
-        let template = ProgressStyle::with_template("{bar:30} {pos} of {len} photos, {eta} left");
-        bar.set_style(template.expect("a valid template"));
-        let report = check(&self.data, self.validation.as_deref(), self.running.threads(), &mut |done, total| {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-            ControlFlow::Continue(())
-        });
-        bar.finish_and_clear();
-        let report = report?.expect("nothing ends it");
+        let report = look(&self.data, self.validation.as_deref(), self.running.threads())?;
         if self.json {
             print::json(&json(&report))?
         } else {
@@ -127,6 +118,20 @@ impl Check {
             _ => format!("{shown} and {more} more: {what}"),
         }
     }
+}
+
+/// Looks at all photos, with a progress bar.
+pub fn look(data: &Path, validation: Option<&Path>, threads: usize) -> Result<Report, Failure> {
+    let bar = ProgressBar::no_length();
+    let template = ProgressStyle::with_template("{bar:30} {pos} of {len} photos, {eta} left");
+    bar.set_style(template.expect("a valid template"));
+    let report = check(data, validation, threads, &mut |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+        ControlFlow::Continue(())
+    });
+    bar.finish_and_clear();
+    Ok(report?.expect("nothing ends it"))
 }
 
 fn head(report: &Report) -> String {

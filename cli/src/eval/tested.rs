@@ -75,7 +75,7 @@ impl Eval {
     pub(super) fn compile(&self, network: &mut Loaded) -> Result<Program, Failure> {
         let mut options = Options { isa: self.run.isa()?, precision: self.precision.into(), ..Options::default() };
         if network.recognised.about.familiarity.is_some() {
-            options.outputs.push(Familiar::tap(&network.graph).to_owned());
+            options.outputs.push(network.graph.features_tap().to_owned());
         }
         let params = std::mem::take(&mut network.params);
         Ok(Program::compile(&network.graph, params, &options)?)

@@ -1,14 +1,12 @@
 //! What is wrong with the photos, told before a training whose settings are chosen.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use mobilenet::data::check::{Kind, Severity, check};
+use mobilenet::data::check::{Kind, Severity};
 
 use crate::failure::Failure;
-use crate::print;
+use crate::{check, print};
 
 /// With more photos, looking at all would take minutes that nobody asked for.
 const MOST: usize = 10_000;
@@ -20,15 +18,7 @@ pub fn look(data: &Path, validation: Option<&Path>, photos: usize, threads: usiz
         note!("{photos} photos are not looked through: `{command}` does it");
         return Ok(());
     }
-    let bar = ProgressBar::new(photos as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:30} {pos} of {len} photos checked").expect("a valid template"));
-    let report = check(data, validation, threads, &mut |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-        ControlFlow::Continue(())
-    });
-    bar.finish_and_clear();
-    let report = report?.expect("nothing ends it");
+    let report = check::look(data, validation, threads)?;
     let mut kinds: BTreeMap<Kind, (usize, String)> = BTreeMap::new();
     for fault in report.faults.iter().filter(|fault| fault.kind.severity() != Severity::Note) {
         let example = fault.photos.first().map_or_else(String::new, |photo| format!("{photo}: "));

@@ -310,10 +310,16 @@ impl Graph {
         self.outputs.iter().chain(&self.taps).find(|(n, _)| n == name).map(|(_, id)| *id)
     }
 
+    /// The tap whose features the classifier reads: the hidden layer where there is one, the pooled features otherwise.
+    pub fn features_tap(&self) -> &'static str {
+        if self.find("hidden").is_some() { "hidden" } else { "pooled" }
+    }
+
     /// What to say of a graph without `logits`.
     pub fn no_classifier(&self) -> String {
-        let last = ["hidden", "pooled"].into_iter().find_map(|tap| Some((tap, self[self.find(tap)?].channels)));
-        let gives = last.map_or_else(String::new, |(tap, channels)| format!(": it gives {channels} features, `{tap}`"));
+        let tap = self.features_tap();
+        let channels = self.find(tap).map(|node| self[node].channels);
+        let gives = channels.map_or_else(String::new, |channels| format!(": it gives {channels} features, `{tap}`"));
         format!("has no classifier{gives}")
     }
 

@@ -157,7 +157,7 @@ impl Classifier {
         recognised.guesses.extend(Labels::guess(&described).filter(|_| options.labels.is_none()));
         let familiar = Familiar::open(weights.as_ref(), &graph, &recognised)?;
         let mut compiled_for = Options { isa: Isa::from_env()?, precision: options.precision, ..Options::default() };
-        compiled_for.outputs.extend(familiar.iter().map(|_| Familiar::tap(&graph).to_owned()));
+        compiled_for.outputs.extend(familiar.iter().map(|_| graph.features_tap().to_owned()));
         let program = Program::compile(&graph, params, &compiled_for)?;
         let pool = Arc::new(Pool::new(options.threads.unwrap_or_else(cpu::default_threads)));
         let [h, w] = preprocessing.size;
@@ -204,7 +204,7 @@ impl Classifier {
         let likeliest = self.named(&logits, top);
         let About { threshold, familiarity, .. } = &self.recognised.about;
         let is_below = |threshold: f32| likeliest.iter().all(|answer| answer.probability < threshold);
-        let features = arena.output(Familiar::tap(self.program.graph())).unwrap_or_default();
+        let features = arena.output(self.program.graph().features_tap()).unwrap_or_default();
         let is_strange =
             |least: f32| self.familiar.as_ref().is_some_and(|familiar| familiar.similarity(features) < least);
         let is_unknown = threshold.is_some_and(is_below) || familiarity.is_some_and(is_strange);

@@ -13,7 +13,6 @@ use crate::classifier::{ClassifierOptions, PreprocessingOverrides};
 use crate::differences;
 use crate::error::Error;
 use crate::golden::{self, Verdict, relative_error};
-use crate::image::Image;
 use crate::labels::Labels;
 
 /// What is to be written.
@@ -114,7 +113,7 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
     what.about.threshold = conversion.threshold.or(what.about.threshold);
     what.about.licence = conversion.licence.clone().or(what.about.licence);
 
-    let photos = photos(pairs)?;
+    let photos = golden::photos(pairs)?;
     let isa = Isa::from_env()?;
     let stored = stored(&graph, params.clone(), conversion.dtype)?;
     let before = golden::make(&graph, params, &what, &photos, isa)?;
@@ -152,13 +151,6 @@ fn departs(names: Origin, what: &Recognised) -> Option<String> {
          compute something else with the new file"
     );
     (!is_same).then_some(text)
-}
-
-/// The photos of a file's own pairs, or patterns.
-fn photos(pairs: Option<Golden>) -> Result<Vec<Image>, Error> {
-    let Some(Golden { pairs, .. }) = pairs else { return Ok(golden::patterns()) };
-    let photo = |pair: mobilenet_net::golden::Pair| Image::from_rgb(pair.size[1], pair.size[0], pair.rgb);
-    Ok(pairs.into_iter().map(photo).collect::<Result<_, _>>()?)
 }
 
 /// The parameters as they are to be stored.

@@ -28,7 +28,7 @@ impl Familiar {
         if recognised.about.familiarity.is_none() {
             return Ok(None);
         }
-        let node = graph.find(Familiar::tap(graph)).expect("every network has pooled features");
+        let node = graph.find(graph.features_tap()).expect("every network has pooled features");
         let exemplars = Exemplars::read(path, recognised.spec.classes, graph[node].channels)?;
         Ok(exemplars.map(|exemplars| Familiar::of(exemplars.len, exemplars.rows)))
     }
@@ -40,11 +40,6 @@ impl Familiar {
             row.iter_mut().for_each(|x| *x /= norm);
         }
         Familiar { len, rows }
-    }
-
-    /// The tap whose features are compared: what the classifier reads.
-    pub fn tap(graph: &Graph) -> &'static str {
-        if graph.find("hidden").is_some() { "hidden" } else { "pooled" }
     }
 
     /// The similarity of a photo with these features, from -1 to 1; of none where there are no exemplars.

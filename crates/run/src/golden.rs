@@ -14,7 +14,7 @@ use crate::classifier::{Classifier, ClassifierOptions, PreprocessingOverrides};
 use crate::classify::top_k;
 use crate::differences::{self, Difference};
 use crate::error::Error;
-use crate::image::Image;
+use crate::image::{self, Image};
 use crate::labels::Labels;
 use crate::preprocess::preprocess;
 use crate::program::{Options, Program};
@@ -45,6 +45,15 @@ pub fn patterns() -> Vec<Image> {
         Image { width, height, rgb: (0..width * height).flat_map(pixel).collect() }
     };
     (0..3).map(pattern).collect()
+}
+
+/// The photos of a file's own pairs, or patterns where it has none.
+///
+/// # Errors
+/// A photo that is none.
+pub fn photos(pairs: Option<Golden>) -> Result<Vec<Image>, image::Error> {
+    let Some(Golden { pairs, .. }) = pairs else { return Ok(patterns()) };
+    pairs.into_iter().map(|Pair { size: [h, w], rgb, .. }| Image::from_rgb(w, h, rgb)).collect()
 }
 
 /// Pairs of `photos` with what the network `graph` with `params`, described by `what`, gives for them in `f32`. `None`

@@ -73,30 +73,17 @@ pub struct Predictions {
     similarities: Vec<f32>,
 }
 
-/// Runs `program`, compiled for its logits, once over all readable photos of `loader`, which is made for evaluation. The
-/// photos' targets are read as the data set has them, the logits by `outputs`.
+/// Runs `program`, compiled for its logits, once over all readable photos of `loader`, which is made for evaluation, to be
+/// read as `reading` says; whether there is a background class, the loader's preprocessing says.
 ///
 /// # Errors
 /// Where the network cannot take the photos' size, or none can be read.
-pub fn predict(program: &Program, loader: &Loader, outputs: Outputs, pool: &Arc<Pool>) -> Result<Predictions, Error> {
-    predict_as(program, loader, Reading::of(loader.dataset(), outputs), pool)
-}
-
-/// As [`predict`], where the caller says how to read; the background class is the loader's preprocessing's.
-///
-/// # Errors
-/// As [`predict`].
-pub fn predict_as(
-    program: &Program,
-    loader: &Loader,
-    reading: Reading,
-    pool: &Arc<Pool>,
-) -> Result<Predictions, Error> {
+pub fn predict(program: &Program, loader: &Loader, reading: Reading, pool: &Arc<Pool>) -> Result<Predictions, Error> {
     predict_beside(program, loader, reading, None, pool)
 }
 
-/// As [`predict_as`], with each photo's [similarity](Predictions::similarities) where `familiar` tells it: then `program` is
-/// compiled for [its tap](Familiar::tap) as well.
+/// As [`predict`], with each photo's [similarity](Predictions::similarities) where `familiar` tells it: then `program` is
+/// compiled for [its features](mobilenet_net::Graph::features_tap) as well.
 ///
 /// # Errors
 /// As [`predict`].
@@ -107,7 +94,7 @@ pub fn predict_beside(
     familiar: Option<&Familiar>,
     pool: &Arc<Pool>,
 ) -> Result<Predictions, Error> {
-    let tap = Familiar::tap(program.graph());
+    let tap = program.graph().features_tap();
     let mut similarities = Vec::new();
     let preprocessing = loader.options().preprocessing;
     let [h, w] = preprocessing.size;

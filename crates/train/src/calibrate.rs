@@ -13,7 +13,7 @@ use mobilenet_run::{Image, Program, golden};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::assess::{Predictions, Reading, predict_as};
+use crate::assess::{Predictions, Reading, predict};
 use crate::classes::collect;
 use crate::error::Error;
 use crate::head::is_classifier;
@@ -78,7 +78,7 @@ pub fn calibrate(
     }
     let compiled_for = Options { isa: machine.isa, ..Options::default() };
     let program = Program::compile(&graph, params.clone(), &compiled_for)?;
-    let before = predict_as(&program, photos.validation, photos.reading, &machine.pool)?;
+    let before = predict(&program, photos.validation, photos.reading, &machine.pool)?;
     let is_enough = before.len() >= LEAST;
     let temperature = if is_enough { before.temperature() } else { 1.0 };
     divide(&mut params, temperature);

@@ -21,7 +21,7 @@ use crate::features::Features;
 use crate::head::Head;
 use crate::newcomers::{self, Newcomers};
 use crate::objective::expect_one_label;
-use crate::trainer::Machine;
+use crate::trainer::{Machine, SAMPLES};
 
 /// Photos that are run at once.
 const BATCH: usize = 16;
@@ -29,8 +29,6 @@ const BATCH: usize = 16;
 const HELD_OUT: usize = 5;
 /// Photos of the old classes whose features are computed where the file has none.
 const OLD: usize = 512;
-/// Photos that prove a file.
-const SAMPLES: usize = 3;
 /// Photos of a new class that join the file's exemplars.
 const KEPT: usize = 16;
 
@@ -89,7 +87,7 @@ pub fn change(
         (own, _) => own,
     };
     let refused = refused(&recognised.about, &head, exemplars.as_ref());
-    let photos = samples(from)?;
+    let photos = golden::photos(Golden::read(from)?)?;
     let mut network = Network { path: from.to_owned(), labels, background, head, exemplars, photos };
     network.drop(&changes.drop)?;
     network.rename(&changes.rename)?;
@@ -152,7 +150,8 @@ impl Network {
                 return Err(self.refuse(format!("without {class:?} it would have one class")));
             }
             self.labels.remove(place);
-            self.head.remove(place);
+            let others: Vec<usize> = (0..=self.labels.len()).filter(|other| *other != place).collect();
+            self.head = self.head.arranged(&others);
             if let Some(exemplars) = &mut self.exemplars {
                 let mut left = Exemplars { len: exemplars.len, ..Exemplars::default() };
                 let others = exemplars.iter().filter(|(_, class)| *class as usize != place);
@@ -312,11 +311,4 @@ pub(crate) fn collect(
     let Features { len, rows, targets } = features.expect("nothing ends it");
     let classes = targets.iter().map(|target| target.labels()[0]).collect();
     Ok(Exemplars { len, rows, classes })
-}
-
-/// The photos of a file's own pairs, or patterns.
-fn samples(from: &Path) -> Result<Vec<Image>, Error> {
-    let Some(Golden { pairs, .. }) = Golden::read(from)? else { return Ok(golden::patterns()) };
-    let photo = |pair: mobilenet_net::golden::Pair| Image::from_rgb(pair.size[1], pair.size[0], pair.rgb).ok();
-    Ok(pairs.into_iter().filter_map(photo).collect())
 }

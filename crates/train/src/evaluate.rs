@@ -9,7 +9,7 @@ use mobilenet_run::Program;
 use mobilenet_run::classify::top_k;
 use serde::Serialize;
 
-use crate::assess::{Predictions, Reading, predict_as};
+use crate::assess::{Predictions, Reading, predict};
 use crate::error::Error;
 use crate::loss::{Softmax, binary_cross_entropy};
 
@@ -53,7 +53,7 @@ impl std::fmt::Display for Evaluation {
 /// Where the network cannot take the photos' size, or none can be read.
 pub fn evaluate(program: &Program, loader: &Loader, pool: &Arc<Pool>) -> Result<Evaluation, Error> {
     let reading = Reading { by_labels: loader.dataset().has_labels(), ..Reading::default() };
-    Ok(predict_as(program, loader, reading, pool)?.evaluation())
+    Ok(predict(program, loader, reading, pool)?.evaluation())
 }
 
 impl Predictions {

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use mobilenet_data::{Loader, Target};
 use mobilenet_net::{Graph, Params};
 use mobilenet_run::Program;
-use mobilenet_run::familiar::Familiar;
 use mobilenet_run::program::Options;
 
 use crate::error::Error;
@@ -37,7 +36,7 @@ impl Features {
         machine: &Machine,
         watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Option<Features>, Error> {
-        let tap = Familiar::tap(graph);
+        let tap = graph.features_tap();
         let options = Options { isa: machine.isa, outputs: vec![tap.to_owned()], ..Options::default() };
         let program = Program::compile(graph, params, &options)?;
         let len = graph.find(tap).map_or(0, |node| graph[node].channels);

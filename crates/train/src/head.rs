@@ -82,13 +82,6 @@ impl Head {
         }
     }
 
-    /// Takes a class out.
-    pub(crate) fn remove(&mut self, class: usize) {
-        let features = self.features();
-        self.weight.drain(class * features..(class + 1) * features);
-        self.bias.remove(class);
-    }
-
     /// This classifier with the classes of another behind its own.
     pub(crate) fn with(&self, more: Head) -> Head {
         let join = |a: &[f32], b: Vec<f32>| a.iter().copied().chain(b).collect();

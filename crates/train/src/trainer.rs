@@ -26,7 +26,7 @@ use mobilenet_run::{Image, Program};
 
 use crate::accumulate::Accumulator;
 use crate::arena::TrainArena;
-use crate::assess::{Reading, predict_as};
+use crate::assess::{Reading, predict};
 use crate::average::Average;
 use crate::calibrate::{Calibrated, Photos, calibrate};
 use crate::checkpoint::{Best, Checkpoint, Network, Position};
@@ -44,6 +44,7 @@ use crate::reestimate::reestimate;
 pub use begin::{Origin, Plan, Start};
 pub use event::{Control, Ended, Event};
 pub use resume::Resumed;
+pub(crate) use save::SAMPLES;
 
 /// Photos that give folded weights their statistics.
 const UNFOLD_PHOTOS: usize = 256;
@@ -419,7 +420,7 @@ impl Trainer {
         let Some(loader) = &self.validation else { return Ok(None) };
         let options = Options { isa: self.machine.isa, ..Options::default() };
         let program = Program::compile(self.program.graph(), self.params(), &options)?;
-        Ok(Some(predict_as(&program, loader, self.reading(), &self.machine.pool)?.evaluation()))
+        Ok(Some(predict(&program, loader, self.reading(), &self.machine.pool)?.evaluation()))
     }
 
     /// How validation is read: by labels where the network learns from photos of any number of labels.

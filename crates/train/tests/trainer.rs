@@ -10,7 +10,8 @@ use common::photos::{photos, run_with_threads, with_threads};
 use mobilenet_data::Dataset;
 use mobilenet_kernels::Pool;
 use mobilenet_net::arch::{self, Spec};
-use mobilenet_net::{init, weights};
+use mobilenet_net::preprocessing::ChannelOrder;
+use mobilenet_net::{Loaded, Recognised, init, weights};
 use mobilenet_run::{Classifier, Image};
 use mobilenet_train::checkpoint::Checkpoint;
 use mobilenet_train::trainer::{Control, Ended, Event, MODEL, Machine, Start, Trainer};
@@ -198,4 +199,23 @@ fn a_stop_before_the_classifier_is_learned_leaves_that_to_the_next_run() {
         Control::Continue
     });
     assert_eq!((ended.unwrap(), heads), (Ended::Done, 1));
+}
+
+#[test]
+fn weights_that_read_blue_first_are_begun_with_red_first() {
+    let spec = Spec { width: 0.25, ..Spec::default() };
+    let table = arch::find("mobilenet_v2").unwrap();
+    let graph = table.graph(&spec).unwrap();
+    let params = init::random(&graph, 1);
+    let start = |channel_order| {
+        let mut recognised = Recognised::ours(table.clone(), spec.clone(), recipe().preprocessing());
+        recognised.preprocessing.channel_order = channel_order;
+        let start = Start::of(Path::new("w"), Loaded { recognised, graph: graph.clone(), params: params.clone() });
+        start.params.tensors["stem.conv.weight"].clone().into_f32()
+    };
+    let (red_first, blue_first) = (start(ChannelOrder::Rgb), start(ChannelOrder::Bgr));
+    assert_eq!(red_first, params.tensors["stem.conv.weight"].clone().into_f32());
+    for (a, b) in red_first.chunks_exact(27).zip(blue_first.chunks_exact(27)) {
+        assert_eq!([&a[..9], &a[9..18], &a[18..]], [&b[18..], &b[9..18], &b[..9]]);
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use mobilenet_data::{Dataset, Loader};
 use mobilenet_net::arch::{self, Spec, Table};
 use mobilenet_net::graph::Parameter;
+use mobilenet_net::preprocessing::ChannelOrder;
 use mobilenet_net::{Graph, Loaded, Params, Tensor, init};
 use mobilenet_run::MemoryUse;
 use serde::{Deserialize, Serialize, Serializer};
@@ -42,23 +43,21 @@ pub struct Start {
 }
 
 impl Start {
-    /// The weights of a file. Photos are learned from in the order red, green, blue: a stem that reads another one gets its
-    /// input channels in that order.
+    /// The weights of a file. Photos are learned from in the order red, green, blue: a stem that reads blue first gets its
+    /// input channels the other way round.
     ///
     /// # Errors
     /// As [`mobilenet_net::load()`].
     pub fn of(path: &Path, loaded: Loaded) -> Start {
         let Loaded { recognised, mut params, .. } = loaded;
-        let order = recognised.preprocessing.channel_order.colors();
-        if let Some(stem) = params.tensors.get_mut(STEM).filter(|stem| stem.shape()[1] == order.len()) {
+        if recognised.preprocessing.channel_order == ChannelOrder::Bgr
+            && let Some(stem) = params.tensors.get_mut(STEM)
+        {
             let shape = stem.shape().to_vec();
-            let plane = shape[2] * shape[3];
-            let values = stem.clone().into_f32();
-            let place = |color: usize| order.iter().position(|&c| c == color).unwrap_or(color);
-            let filter = |filter: &[f32]| -> Vec<f32> {
-                (0..order.len()).flat_map(|color| filter[place(color) * plane..][..plane].to_vec()).collect()
-            };
-            *stem = Tensor::from_f32(&shape, values.chunks_exact(order.len() * plane).flat_map(filter).collect());
+            let (channels, plane) = (shape[1], shape[2] * shape[3]);
+            let filter = |filter: &[f32]| filter.chunks_exact(plane).rev().flatten().copied().collect::<Vec<f32>>();
+            let values = stem.clone().into_f32().chunks_exact(channels * plane).flat_map(filter).collect();
+            *stem = Tensor::from_f32(&shape, values);
         }
         Start { path: path.to_owned(), spec: recognised.spec, params, labels: recognised.labels, kept: None }
     }

@@ -5,7 +5,7 @@ use mobilenet_run::Program;
 use mobilenet_run::program::Options;
 
 use super::{MODEL, Trainer};
-use crate::assess::predict_as;
+use crate::assess::predict;
 use crate::error::Error;
 use crate::report::{self, Report, Sources};
 
@@ -19,7 +19,7 @@ impl Trainer {
         let options = Options { isa: self.machine.isa, ..Options::default() };
         let program = Program::compile(&loaded.graph, loaded.params, &options)?;
         let reading = self.reading();
-        let predict = |loader| predict_as(&program, loader, reading, &self.machine.pool);
+        let predict = |loader| predict(&program, loader, reading, &self.machine.pool);
         let predictions = self.validation.as_ref().map(predict).transpose()?;
         let photos = self.validation.as_ref().map(|loader| &**loader.dataset());
         let report = Report::gather(&Sources {

@@ -57,7 +57,7 @@ impl Trainer {
 }
 
 /// Photos that the file is proved with.
-const SAMPLES: usize = 3;
+pub(crate) const SAMPLES: usize = 3;
 
 /// Some photos of a set, small, from different places in it: it is in the order of its classes. Fewer where they cannot
 /// be read.
