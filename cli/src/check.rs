@@ -122,16 +122,23 @@ impl Check {
 
 /// Looks at all photos, with a progress bar.
 pub fn look(data: &Path, validation: Option<&Path>, threads: usize) -> Result<Report, Failure> {
-    let bar = ProgressBar::no_length();
-    let template = ProgressStyle::with_template("{bar:30} {pos} of {len} photos, {eta} left");
-    bar.set_style(template.expect("a valid template"));
-    let report = check(data, validation, threads, &mut |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-        ControlFlow::Continue(())
-    });
+    let bar = bar();
+    let report = check(data, validation, threads, &mut |done, total| show(&bar, done, total));
     bar.finish_and_clear();
     Ok(report?.expect("nothing ends it"))
+}
+
+/// A progress bar over photos that are read.
+pub fn bar() -> ProgressBar {
+    let template = ProgressStyle::with_template("{bar:30} {pos} of {len} photos, {eta} left");
+    ProgressBar::no_length().with_style(template.expect("a valid template"))
+}
+
+/// Shows how many of them are.
+pub fn show(bar: &ProgressBar, done: usize, total: usize) -> ControlFlow<()> {
+    bar.set_length(total as u64);
+    bar.set_position(done as u64);
+    ControlFlow::Continue(())
 }
 
 fn head(report: &Report) -> String {

@@ -45,6 +45,9 @@ pub struct Convert {
     /// Answer that a photo is unknown where its likeliest class is less probable
     #[arg(long, value_name = "PROBABILITY", value_parser = fraction::<f32>)]
     threshold: Option<f32>,
+    /// Leave out the features of photos, up to 2 MB, by which strange photos and classes that are added are told
+    #[arg(long)]
+    without_exemplars: bool,
     /// Take a file whose own checked pairs do not hold
     #[arg(long)]
     despite_pairs: bool,
@@ -107,6 +110,7 @@ impl Convert {
             source: self.source.clone(),
             licence: self.licence.clone(),
             threshold: self.threshold,
+            without_exemplars: self.without_exemplars,
             despite_pairs: self.despite_pairs,
         };
         let converted = convert(input, output, &conversion)?;

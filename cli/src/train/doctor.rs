@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::{check, print};
 
 /// With more photos, looking at all would take minutes that nobody asked for.
-const MOST: usize = 10_000;
+pub const MOST: usize = 10_000;
 
 /// Says in a line for each kind of error or warning what `check` finds, with an example.
 pub fn look(data: &Path, validation: Option<&Path>, photos: usize, threads: usize) -> Result<(), Failure> {

@@ -79,6 +79,10 @@ impl Watch<'_> {
                 );
                 if self.json { print::json(event) } else { self.bar.suspend(|| print::line(line)) }
             }
+            Event::Uncalibrated { reason } => {
+                self.bar.suspend(|| note!("warning: the network is not calibrated: {reason}"));
+                if self.json { print::json(event) } else { Ok(()) }
+            }
             Event::Step { epoch, loss, top1, images_per_second, seconds_left, .. } => {
                 self.bar.set_position((epoch / self.epochs * 10_000.0) as u64);
                 let left = HumanDuration(Duration::from_secs_f64(seconds_left.max(0.0)));

@@ -36,6 +36,8 @@ pub struct Conversion {
     /// The probability of the likeliest class below which the answer is that the network does not know, in place of the
     /// file's.
     pub threshold: Option<f32>,
+    /// Whether the features of photos are left out, by which strange photos, and classes that are added, are told.
+    pub without_exemplars: bool,
     /// Whether a file is taken whose own pairs do not hold.
     pub despite_pairs: bool,
 }
@@ -52,6 +54,7 @@ impl Default for Conversion {
             source: None,
             licence: None,
             threshold: None,
+            without_exemplars: false,
             despite_pairs: false,
         }
     }
@@ -122,7 +125,8 @@ pub fn convert(from: &Path, to: &Path, conversion: &Conversion) -> Result<Conver
         let pairs = before.pairs.iter().zip(&after.pairs);
         pairs.map(|(a, b)| relative_error(&b.logits, &a.logits)).fold(0.0, f64::max)
     });
-    let exemplars = exemplars(from, &graph)?;
+    let exemplars = if conversion.without_exemplars { None } else { exemplars(from, &graph)? };
+    what.about.familiarity = what.about.familiarity.filter(|_| exemplars.is_some());
     model_file::save(to, stored, &graph, &what, Beside { golden: after, exemplars })?;
     Ok(Converted { recognised: what, error, changes, guesses, warnings })
 }

@@ -28,6 +28,7 @@ pub use calibration::{BINS, Bin, Calibration, MAX_TEMPERATURE, MIN_TEMPERATURE};
 pub use classes::{ClassFigures, Confused};
 pub use confusion::{Cell, Confusion};
 pub use mistakes::Mistake;
+pub(crate) use unknown::least_but;
 pub use unknown::{Refusal, auroc};
 
 /// From which probability a label counts as said, where a photo may have any number.

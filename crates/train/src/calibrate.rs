@@ -13,14 +13,15 @@ use mobilenet_run::{Image, Program, golden};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::assess::{Predictions, Reading, predict};
+use crate::assess::{Predictions, Reading, least_but, predict};
 use crate::classes::collect;
 use crate::error::Error;
 use crate::head::is_classifier;
 use crate::trainer::Machine;
 
-/// Photos of each set whose features a file keeps: V2's 1280 features of both take 1.3 MB.
-const EXEMPLARS: usize = 256;
+/// Photos of validation, and of training, whose features a file keeps: V2's 1280 features of both take 2 MB. Of training
+/// photos, more find more of what is strange.
+const EXEMPLARS: [usize; 2] = [256, 512];
 /// Share of the refused photos that the probability refuses. Of photos of other things, dissimilarity finds far more.
 const BY_PROBABILITY: f64 = 0.25;
 /// Validation photos that tell a threshold: of 30, a share of 5 % is one.
@@ -88,7 +89,8 @@ pub fn calibrate(
         let after = divided(&before, temperature);
         // As they are written, and read back.
         let threshold = after.threshold(refused * BY_PROBABILITY) as f32;
-        let familiarity = least_but(&similarities, refused * (1.0 - BY_PROBABILITY));
+        let of_all = similarities.iter().copied().map(f64::from);
+        let familiarity = least_but(of_all, refused * (1.0 - BY_PROBABILITY)).map_or(-1.0, |least| least as f32);
         let strange = similarities.iter().filter(|similarity| **similarity < familiarity).count();
         let unsure = after.sureness().filter(|&sureness| sureness < f64::from(threshold)).count();
         recognised.about.threshold = Some(threshold);
@@ -128,11 +130,10 @@ fn exemplars(
     photos: &Photos,
     machine: &Machine,
 ) -> Result<(Exemplars, usize), Error> {
-    let of =
-        |set: &Dataset| collect(graph, params, recognised, &Arc::new(set.only(&exemplary(set, EXEMPLARS))), machine);
-    let mut exemplars = of(photos.validation.dataset())?;
+    let of = |set: &Dataset, n| collect(graph, params, recognised, &Arc::new(set.only(&exemplary(set, n))), machine);
+    let mut exemplars = of(photos.validation.dataset(), EXEMPLARS[0])?;
     let of_validation = exemplars.classes.len();
-    of(photos.train)?.iter().for_each(|(row, class)| exemplars.push(row, class));
+    of(photos.train, EXEMPLARS[1])?.iter().for_each(|(row, class)| exemplars.push(row, class));
     Ok((exemplars, of_validation))
 }
 
@@ -140,13 +141,6 @@ fn exemplars(
 fn similarities(exemplars: &Exemplars, photos: usize) -> Vec<f32> {
     let familiar = Familiar::of(exemplars.len, exemplars.rows.clone());
     (0..photos).map(|photo| familiar.similarity_of(photo)).collect()
-}
-
-/// The least of these but for a share of them, and a hair less: what another machine may compute.
-fn least_but(values: &[f32], share: f64) -> f32 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    sorted.get((share * sorted.len() as f64) as usize).map_or(-1.0, |least| least - 1e-5)
 }
 
 /// About `n` of the photos, at least one of each class: those whose features a file keeps. From different places among them.

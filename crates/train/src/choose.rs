@@ -185,7 +185,7 @@ fn common(photos: &Dataset) -> Recipe {
         clip_norm: Some(5.0),
         patience: Some(8.0),
         validation_share: 0.15,
-        refused: Some(0.05),
+        refused: Some(0.06),
         optimizer: OptimizerRecipe { kind: OptimizerKind::Sgd, nesterov: true, ..OptimizerRecipe::default() },
         schedule: ScheduleRecipe { warmup: 1.0, floor: 0.01, ..ScheduleRecipe::default() },
         ..Recipe::default()

@@ -15,6 +15,7 @@ use mobilenet_run::classify::class_probabilities;
 use mobilenet_run::{Image, golden};
 use serde_json::{Value, json};
 
+use crate::assess::least_but;
 use crate::calibrate::exemplary;
 use crate::error::Error;
 use crate::features::Features;
@@ -201,9 +202,8 @@ impl Network {
 
     /// The probability below which this share of the exemplars is answered 'unknown'.
     fn threshold(&self, share: f64) -> Option<f32> {
-        let mut sureness = sureness(&self.head, self.exemplars.as_ref()?);
-        sureness.sort_by(f32::total_cmp);
-        sureness.get((share * sureness.len() as f64) as usize).map(|least| least * (1.0 - 1e-5))
+        let sureness = sureness(&self.head, self.exemplars.as_ref()?);
+        least_but(sureness.into_iter().map(f64::from), share).map(|least| least as f32)
     }
 
     /// Adds the classes of `photos`, whose features are given.

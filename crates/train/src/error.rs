@@ -50,6 +50,17 @@ pub enum Error {
         /// What differs.
         what: &'static str,
     },
+    /// Features that memory has no place for.
+    #[error(
+        "the features of {photos} photos take {megabytes} MB, more than half of the memory that is free: give fewer photos, \
+         or train all layers (leave out --head-only)"
+    )]
+    Features {
+        /// Photos whose features are wanted.
+        photos: usize,
+        /// What they take.
+        megabytes: u64,
+    },
     /// A classifier that several processes are to learn first.
     #[error(
         "head_first = true and --head-only are learned by one process: leave out mpirun, or set head_first = false (--set \

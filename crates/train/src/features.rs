@@ -9,6 +9,7 @@ use mobilenet_run::program::Options;
 
 use crate::error::Error;
 use crate::kept::Kept;
+use crate::memory::free_bytes;
 use crate::trainer::Machine;
 
 /// The features of photos, a row each.
@@ -27,7 +28,8 @@ impl Features {
     /// photos are done, and may break off: then there are none.
     ///
     /// # Errors
-    /// A size that the network cannot take; photos of which none can be read.
+    /// A size that the network cannot take; photos of which none can be read; features that would take more than half of the
+    /// memory that is free.
     pub fn of(
         graph: &Graph,
         params: Params,
@@ -40,6 +42,11 @@ impl Features {
         let options = Options { isa: machine.isa, outputs: vec![tap.to_owned()], ..Options::default() };
         let program = Program::compile(graph, params, &options)?;
         let len = graph.find(tap).map_or(0, |node| graph[node].channels);
+        let photos = most.min(loader.dataset().len());
+        let bytes = (photos * len * size_of::<f32>()) as u64;
+        if free_bytes().is_some_and(|free| bytes > free / 2) {
+            return Err(Error::Features { photos, megabytes: bytes / 1_000_000 });
+        }
         let mut features = Features { len, rows: Vec::new(), targets: Vec::new() };
         let mut kept = Kept::none();
         let batches = most.div_ceil(loader.options().batch.max(1));

@@ -5,6 +5,7 @@
 
 mod begin;
 mod event;
+mod finish;
 mod head;
 mod report;
 mod resume;
@@ -28,8 +29,7 @@ use crate::accumulate::Accumulator;
 use crate::arena::TrainArena;
 use crate::assess::{Reading, predict};
 use crate::average::Average;
-use crate::calibrate::{Calibrated, Photos, calibrate};
-use crate::checkpoint::{Best, Checkpoint, Network, Position};
+use crate::checkpoint::{Checkpoint, Network, Position};
 use crate::error::Error;
 use crate::evaluate::Evaluation;
 use crate::folded::{is_folded, unfold};
@@ -39,7 +39,6 @@ use crate::objective::{Objective, Outcome};
 use crate::optim::{Optimizer, named};
 use crate::program::{Forward, Statistics, TrainProgram};
 use crate::recipe::{BnStatistics, LossKind, Recipe};
-use crate::reestimate::reestimate;
 
 pub use begin::{Origin, Plan, Start};
 pub use event::{Control, Ended, Event};
@@ -137,7 +136,7 @@ impl Trainer {
         self.expect_alike()?;
         let machine = self.machine.clone();
         match self.learn_all(&mut |event| machine.agree(watch(event)))? {
-            Ended::Done => self.calibrate_together(watch),
+            Ended::Done => Ok(self.calibrate_together(watch)),
             Ended::Stopped => Ok(Ended::Stopped),
         }
     }
@@ -218,54 +217,6 @@ impl Trainer {
         Ok(ControlFlow::Continue((count > 0).then(means)))
     }
 
-    /// What follows an epoch's last step: a checkpoint, and figures of the weights as they are then.
-    fn finish_epoch(&mut self, [steps, end]: [u64; 2]) -> Result<Option<Evaluation>, Error> {
-        if self.position.steps_of(steps) < end || self.position.step_in_epoch >= steps {
-            self.position.epoch += u64::from(self.position.step_in_epoch > 0);
-            self.position.step_in_epoch = 0;
-        }
-        self.expect_numbers()?;
-        if self.position.steps_of(steps) >= end {
-            self.reestimate()?;
-        }
-        // Evaluation may take long, and may be stopped.
-        self.save()?;
-        let validation = self.evaluate_together()?;
-        self.position.lacks_evaluation = false;
-        let is_best = self.compare(validation);
-        self.save_with(validation, is_best)?;
-        Ok(validation)
-    }
-
-    /// Remembers the best evaluation, and says whether this is it.
-    fn compare(&mut self, validation: Option<Evaluation>) -> bool {
-        let Some(Evaluation { top1, mean_average_precision, loss, .. }) = validation else { return false };
-        let score = top1.or(mean_average_precision).unwrap_or_default();
-        let is_best = self.position.best.is_none_or(|best| (score, -loss) > (best.score, -best.loss));
-        if is_best {
-            self.position.best = Some(Best { score, loss, epoch: self.position.epoch });
-        }
-        is_best
-    }
-
-    /// Calibrates the network's file, where the recipe wants it and there are photos for it.
-    fn calibrate(&self) -> Result<Option<Calibrated>, Error> {
-        let Some((refused, validation)) = self.recipe.refused.zip(self.validation.as_ref()) else { return Ok(None) };
-        calibrate(
-            &self.folder.join(MODEL),
-            &Photos { train: self.loader.dataset(), validation, reading: self.reading() },
-            refused,
-            &self.samples,
-            &self.machine,
-        )
-    }
-
-    /// Whether the last epochs have brought nothing better.
-    fn is_out_of_patience(&self) -> bool {
-        let Some((patience, best)) = self.recipe.patience.zip(self.position.best) else { return false };
-        !self.position.lacks_evaluation && self.position.epoch.saturating_sub(best.epoch) as f64 >= patience
-    }
-
     /// Gives folded weights true statistics before the first step, from photos as training shows them: its batches'
     /// statistics are what the weights must agree with. Running statistics that are used as they are need no change.
     /// Returns the number of photos.
@@ -283,26 +234,6 @@ impl Trainer {
         self.program.set_values(named("", &params.tensors, self.program.parameters())?);
         self.average = average(&self.recipe, &self.program);
         Ok(Some(photos))
-    }
-
-    /// Estimates batch norm's statistics under the weights that count, where the recipe wants it.
-    fn reestimate(&mut self) -> Result<(), Error> {
-        let batches = self.recipe.bn_reestimate.div_ceil(self.recipe.batch);
-        if batches == 0 {
-            return Ok(());
-        }
-        // A program there and back takes as much memory as training does: one at a time.
-        self.arena = Kept::none();
-        self.loader.set_options(self.recipe.estimation_photos(self.machine.pool.threads()));
-        let photos = self.loader.epoch(self.position.epoch, 0).take(batches);
-        let Some(average) = &mut self.average else {
-            self.program.alone(|program| reestimate(program, photos, &self.machine.pool))?;
-            return Ok(());
-        };
-        let mut averaged = TrainProgram::compile(self.program.graph(), &average.params(), self.program.options)?;
-        reestimate(&mut averaged, photos, &self.machine.pool)?;
-        average.set_statistics(averaged.values());
-        Ok(())
     }
 
     /// Steps of an epoch. The last one may be of fewer batches than the others.

@@ -219,3 +219,24 @@ fn weights_that_read_blue_first_are_begun_with_red_first() {
         assert_eq!([&a[..9], &a[9..18], &a[18..]], [&b[18..], &b[9..18], &b[..9]]);
     }
 }
+
+#[test]
+fn a_trained_network_that_cannot_be_calibrated_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = photos(&folder.path().join("photos"));
+    let run = folder.path().join("run");
+    let recipe = Recipe { epochs: 1.0, refused: Some(0.1), ..recipe() };
+    let pool = Arc::new(Pool::new(1));
+    let mut trainer = Trainer::new(recipe, data.clone(), Some(data), &run, &pool, None).unwrap();
+    let mut reasons = Vec::new();
+    let ended = trainer.run(&mut |event| {
+        match event {
+            Event::Epoch { .. } => std::fs::write(run.join(MODEL), "no network").unwrap(),
+            Event::Uncalibrated { reason } => reasons.push(reason.clone()),
+            _ => {}
+        }
+        Control::Continue
+    });
+    assert_eq!(ended.unwrap(), Ended::Done);
+    assert!(reasons.len() == 1 && reasons[0].contains(MODEL), "{reasons:?}");
+}

@@ -63,9 +63,7 @@ impl Predictions {
     /// The largest threshold that refuses at most this share (0 … 1) of these photos, a hair below the probability of the
     /// first photo that is to be answered. Where many photos have the same probability, it refuses fewer.
     pub fn threshold(&self, share_refused: f64) -> f64 {
-        let sorted = self.sorted_sureness();
-        let refused = (share_refused.clamp(0.0, 1.0) * sorted.len() as f64 + 1e-9) as usize;
-        sorted.get(refused).map_or(1.0, |first_answered| first_answered * (1.0 - MARGIN))
+        least_but(self.sureness(), share_refused).unwrap_or(1.0)
     }
 
     fn sorted_sureness(&self) -> Vec<f64> {
@@ -73,6 +71,14 @@ impl Predictions {
         sureness.sort_by(f64::total_cmp);
         sureness
     }
+}
+
+/// A hair less than the least of `values` but for at most a share (0 … 1) of them; none where that is all.
+pub(crate) fn least_but(values: impl Iterator<Item = f64>, share: f64) -> Option<f64> {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let place = (share.clamp(0.0, 1.0) * sorted.len() as f64 + 1e-9) as usize;
+    sorted.get(place).map(|least| least - MARGIN * least.abs())
 }
 
 /// How well sureness tells `known` photos from `unknown` ones whatever the threshold: the probability that of one of each

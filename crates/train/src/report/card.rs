@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use maud::{Markup, html};
-use mobilenet_net::Card as WeightsCard;
+use mobilenet_net::{Card as WeightsCard, weights};
 
 use super::text::{count, counted, duration, milliseconds};
 use crate::trainer::Origin;
@@ -131,10 +131,10 @@ impl Card {
             return licence.clone();
         }
         let before = match &self.origin {
-            Origin::File { file, .. } => WeightsCard::read(Path::new(file)).ok().flatten(),
+            Origin::File { file, .. } => licence_of(Path::new(file)),
             _ => None,
         };
-        match before.and_then(|card| card.licence) {
+        match before {
             Some(licence) => {
                 format!(
                     "none stated; the weights that it started from are under {licence}, and the photos have their own terms"
@@ -143,4 +143,10 @@ impl Card {
             None => "none stated; what it started from and the photos have their own terms".to_owned(),
         }
     }
+}
+
+/// What a weights file, or the card beside it, says of its terms; whatever keeps them from being read, none are known.
+fn licence_of(file: &Path) -> Option<String> {
+    let own = weights::open_where(file, |_| false).ok().and_then(|mut file| file.metadata.remove("licence"));
+    own.or_else(|| WeightsCard::read(file).ok().flatten()?.licence)
 }

@@ -51,6 +51,11 @@ pub enum Event {
     },
     /// The finished network's scores agree with the validation photos, and it knows what it does not know.
     Calibrated(Calibrated),
+    /// It could not be calibrated, and is as training left it.
+    Uncalibrated {
+        /// What stood against it.
+        reason: String,
+    },
     /// An epoch is complete.
     Epoch {
         /// Epochs so far, with a fraction where the last one was cut short.

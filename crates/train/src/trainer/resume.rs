@@ -75,6 +75,10 @@ impl Trainer {
             resumed.warnings.push(text);
         }
         self.restore(checkpoint, &path)?;
+        // Figures at another size are no measure for those to come.
+        if before.resolution != self.recipe.resolution {
+            self.position.best = None;
+        }
         let (made, steps) = (self.position.steps_of(self.steps_in_epoch()), self.steps_in_epoch() as f64);
         if (steps * self.recipe.epochs).ceil() < made as f64 {
             let (epochs, made) = (self.recipe.epochs, made as f64 / steps);

@@ -76,10 +76,14 @@ impl Trainer {
     }
 
     /// Calibrates the network's file on the first rank, whose `watch` alone is told of it; the others wait.
-    pub(super) fn calibrate_together(&self, watch: &mut dyn FnMut(&Event) -> Control) -> Result<Ended, Error> {
-        let calibrated = if self.machine.is_first() { self.calibrate()? } else { None };
-        let own = calibrated.map_or(Control::Continue, |calibrated| watch(&Event::Calibrated(calibrated)));
-        Ok(if self.machine.agree(own) == Control::Stop { Ended::Stopped } else { Ended::Done })
+    pub(super) fn calibrate_together(&self, watch: &mut dyn FnMut(&Event) -> Control) -> Ended {
+        let calibrated = if self.machine.is_first() { self.calibrate() } else { Ok(None) };
+        let own = match calibrated {
+            Ok(calibrated) => calibrated.map_or(Control::Continue, |calibrated| watch(&Event::Calibrated(calibrated))),
+            // The network is trained, and in its file.
+            Err(error) => watch(&Event::Uncalibrated { reason: error.to_string() }),
+        };
+        if self.machine.agree(own) == Control::Stop { Ended::Stopped } else { Ended::Done }
     }
 
     /// The figures that the first rank finds, on all of them.
