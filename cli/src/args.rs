@@ -13,14 +13,14 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use mobilenet::arch::{self, Spec, Table, WidthRule};
 use mobilenet::kernels::cpu;
 use mobilenet::net::graph::{Activation, Padding};
-use mobilenet::net::{Loaded, Overrides, Recognised};
+use mobilenet::net::{Loaded, Overrides, Recognised, built_in};
 use mobilenet::pull::{self, Name, Store};
 use mobilenet::run::{MemoryUse, Precision};
 use mobilenet::{Graph, Isa, Params, Pool, init};
 
 use crate::failure::Failure;
 
-pub use network::NetworkArgs;
+pub use network::{NetworkArgs, say_built_in};
 pub use photo::PhotoArgs;
 
 /// The parameters of a network beside its table. Left out, they are the weights' or the network's own.
@@ -155,7 +155,7 @@ fn weights_of(model: &str) -> Result<Option<PathBuf>, Failure> {
     if model.ends_with(".toml") {
         return Ok(None);
     }
-    if Path::new(model).is_file() {
+    if model == built_in::NAME || Path::new(model).is_file() {
         return Ok(Some(model.into()));
     }
     if arch::models().iter().any(|known| known.name == model) { Ok(None) } else { Ok(pulled(model)?) }

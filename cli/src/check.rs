@@ -123,7 +123,10 @@ impl Check {
 /// Looks at all photos, with a progress bar.
 pub fn look(data: &Path, validation: Option<&Path>, threads: usize) -> Result<Report, Failure> {
     let bar = bar();
-    let report = check(data, validation, threads, &mut |done, total| show(&bar, done, total));
+    let report = check(data, validation, threads, &mut |done, total| {
+        show(&bar, done, total);
+        ControlFlow::Continue(())
+    });
     bar.finish_and_clear();
     Ok(report?.expect("nothing ends it"))
 }
@@ -135,10 +138,9 @@ pub fn bar() -> ProgressBar {
 }
 
 /// Shows how many of them are.
-pub fn show(bar: &ProgressBar, done: usize, total: usize) -> ControlFlow<()> {
+pub fn show(bar: &ProgressBar, done: usize, total: usize) {
     bar.set_length(total as u64);
     bar.set_position(done as u64);
-    ControlFlow::Continue(())
 }
 
 fn head(report: &Report) -> String {

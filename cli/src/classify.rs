@@ -16,7 +16,7 @@ use mobilenet::run::Answer;
 use mobilenet::run::sheet::{Layout, Pages, Thumbnail, pages};
 use mobilenet::{Classifier, Image};
 
-use crate::args::NetworkArgs;
+use crate::args::{NetworkArgs, say_built_in};
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -32,6 +32,7 @@ use watch::{Arrivals, WatchArgs};
     after_help = "Network, preprocessing and class names follow from the weights; what they cannot tell is guessed and said.
 
 Examples:
+  mobilenet classify photo.jpg
   mobilenet classify photo.jpg --weights mobilenet_v2.pth
   mobilenet classify photos/ --weights mobilenet_v2.pth --top 1 --csv > classes.csv
   mobilenet classify 'photos/**/*.jpg' --weights mobilenet_v2.pth --draw sheet.png
@@ -187,7 +188,8 @@ impl Classify {
     }
 
     fn open(&self) -> Result<Classifier, Failure> {
-        let mut classifier = Classifier::open_with(self.network.weights()?, &self.network.options()?)?;
+        let mut classifier = Classifier::open_with(self.network.weights(), &self.network.options()?)?;
+        say_built_in(self.network.weights(), classifier.labels().len());
         self.classes.restrict(&mut classifier)?;
         classifier.recognised().guesses.iter().for_each(|guess| note!("guessed {guess}"));
         Ok(classifier)

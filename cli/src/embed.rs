@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use mobilenet::run::{Embedder, Embeddings, Features};
 use serde::Serialize;
 
-use crate::args::NetworkArgs;
+use crate::args::{NetworkArgs, say_built_in};
 use crate::failure::Failure;
 use crate::inputs::{self, Inputs};
 use crate::print;
@@ -63,7 +63,8 @@ impl FeatureArgs {
             FeaturesArg::Pooled => Features::Pooled,
             FeaturesArg::Hidden => Features::Hidden,
         };
-        let embedder = Embedder::open(self.network.weights()?, features, &self.network.options()?)?;
+        let embedder = Embedder::open(self.network.weights(), features, &self.network.options()?)?;
+        say_built_in(self.network.weights(), embedder.recognised().spec.classes);
         embedder.recognised().guesses.iter().for_each(|guess| note!("guessed {guess}"));
         Ok(embedder)
     }
@@ -98,7 +99,7 @@ struct Report {
 impl Embed {
     pub fn run(self) -> Result<(), Failure> {
         Embeddings::check_writable(&self.output)?;
-        inputs::expect_other(&self.output, [self.features.network.weights()?])?;
+        inputs::expect_other(&self.output, [self.features.network.weights()])?;
         let embedder = self.features.open()?;
         let Inputs { photos, failed: without, passed_over } = Inputs::find(&self.paths);
         for (path, reason) in &without {

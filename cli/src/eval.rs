@@ -27,10 +27,10 @@ order, which is said. Of a folder with train/ and val/, the validation photos ar
 Several weights files are compared in one table, with the median latency of one photo here.
 
 Examples:
-  mobilenet eval runs/train/model.safetensors photos/val
-  mobilenet eval runs/train/model.safetensors photos/ --json
-  mobilenet eval runs/train/model.safetensors photos/ --confusion confusion.svg --mistakes mistakes.jpg
-  mobilenet eval runs/train/model.safetensors photos/ --unknown other-photos/
+  mobilenet eval runs/photos/model.safetensors photos/val
+  mobilenet eval runs/photos/model.safetensors photos/ --json
+  mobilenet eval runs/photos/model.safetensors photos/ --confusion confusion.svg --mistakes mistakes.jpg
+  mobilenet eval runs/photos/model.safetensors photos/ --unknown other-photos/
   mobilenet eval runs/a/model.safetensors runs/b/model.safetensors photos/"
 )]
 pub struct Eval {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use mobilenet::net::Loaded;
+use mobilenet::net::{Loaded, built_in};
 use mobilenet::run::heat::overlay;
 use mobilenet::run::image::check_writable;
 use mobilenet::run::preprocess;
@@ -13,7 +13,7 @@ use mobilenet::train::trainer::Machine;
 use mobilenet::{Classifier, Prediction};
 use serde::Serialize;
 
-use crate::args::{KnownArgs, PhotoArgs, RunArgs, weights_file};
+use crate::args::{KnownArgs, PhotoArgs, RunArgs, say_built_in, weights_file};
 use crate::failure::Failure;
 use crate::{inputs, print};
 
@@ -31,7 +31,7 @@ pub struct Explain {
     /// A photo
     photo: PathBuf,
     /// Weights in any format that is read
-    #[arg(long, value_name = "FILE", value_parser = weights_file())]
+    #[arg(long, value_name = "FILE", default_value = built_in::NAME, value_parser = weights_file())]
     weights: PathBuf,
     /// Where the picture goes: .png, .jpg or .webp
     #[arg(long, short, value_name = "PICTURE")]
@@ -79,6 +79,7 @@ impl Explain {
         )?;
         classifier.recognised().guesses.iter().for_each(|guess| note!("guessed {guess}"));
         let labels = classifier.labels();
+        say_built_in(&self.weights, labels.len());
         let class = match &self.class {
             Some(class) => Some(labels.find(class)?[0]),
             None => None,

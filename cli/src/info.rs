@@ -68,7 +68,7 @@ impl Info {
             None => golden::reference(&self.file)?.map_or(0, |(input, _)| input.shape().first().copied().unwrap_or(0)),
         };
         recognised.guesses.extend(Labels::guess(&recognised));
-        let bytes = std::fs::metadata(&self.file)?.len();
+        let bytes = weights::size(&self.file)?;
         let costs = self.costs(&recognised)?;
         let file = self.file.display().to_string();
         let report = Report { file, format, bytes, types, pairs, recognised: &recognised, costs };

@@ -3,6 +3,7 @@
 mod changes;
 mod doctor;
 mod settings;
+mod start;
 mod watch;
 
 use std::ops::ControlFlow;
@@ -13,29 +14,27 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::HumanDuration;
-use mobilenet::arch::{self, WidthRule};
+use mobilenet::arch;
 use mobilenet::data::{ByContent, Dataset, Scenes, Splits};
 use mobilenet::net::file;
-use mobilenet::net::preprocessing::Preprocessing;
 use mobilenet::train::calibrate::LEAST;
-use mobilenet::train::checkpoint::{Checkpoint, Found};
-use mobilenet::train::choose::{self, Beginning, Choice};
+use mobilenet::train::checkpoint::Checkpoint;
+use mobilenet::train::choose::{self, Choice};
 use mobilenet::train::recipe::BnStatistics;
 use mobilenet::train::trainer::{Ended, MODEL, Machine, Start, Trainer};
 use mobilenet::train::{Recipe, RunFolder};
 
 use crate::args::{RunArgs, weights_file};
 use crate::failure::Failure;
-use crate::print;
 use crate::ranks::Ranks;
+use crate::{check, print};
 use changes::ChangeArgs;
 use settings::Settings;
+use start::Begun;
 use watch::Watch;
 
 /// The run's settings in its folder.
 const RECIPE: &str = "recipe.toml";
-/// Most photos of which almost equal ones are kept on one side of a split: all are decoded for it.
-const ALIKE: usize = 10_000;
 /// What `--recipe` calls the recipe of every key's default, of which nothing is chosen.
 const DEFAULT: &str = "default";
 
@@ -50,10 +49,12 @@ columns file, class, name beside a .tar or .tar.gz. With columns file, label, la
 which --loss binary learns. docs/training.md explains every setting.
 
 A run leaves in its folder: model.safetensors (for `classify`, `eval`, `bench`), report.html, checkpoint.safetensors and \
-the one before, log.jsonl, log.csv, TensorBoard's event files, recipe.toml. Ctrl-C writes a checkpoint and ends with exit code 130. With --resume the run goes on by \
-the recipe in its folder, with the same bits as if it had never stopped; where there is no checkpoint yet, it begins.
+the one before, log.jsonl, log.csv, TensorBoard's event files, recipe.toml. Ctrl-C writes a checkpoint and ends with exit code 130. The same command \
+goes on, with the same bits as if it had never stopped, and so does --resume, with which settings may change.
 
 Examples:
+  mobilenet train photos/
+  mobilenet train photos/ --from mobilenet_v2.pth --minutes 20
   mobilenet train photos/ --from mobilenet_v3_small.pth --recipe recipes/small.toml
   mobilenet train photos/ --from mobilenet_v3_small.pth --recipe recipes/small.toml --epochs 40
   mobilenet train many_photos/ --model mobilenet_v3_small --epochs 100
@@ -66,12 +67,18 @@ pub struct Train {
     /// Photos to check with, where DATA has none of its own
     #[arg(long, value_name = "DATA", help_heading = HEADINGS[0])]
     validation: Option<PathBuf>,
-    /// The run's folder
-    #[arg(long, short, value_name = "FOLDER", default_value = "runs/train", help_heading = HEADINGS[0])]
-    output: PathBuf,
-    /// Go on from the folder's checkpoint; begin where there is none
+    /// The run's folder [default: runs/ and DATA's name]
+    #[arg(long, short, value_name = "FOLDER", help_heading = HEADINGS[0])]
+    output: Option<PathBuf>,
+    /// Where the run is kept
+    #[arg(skip)]
+    folder: PathBuf,
+    /// Go on from the folder's checkpoint, also with other settings or photos; begin where there is none
     #[arg(long, help_heading = HEADINGS[0])]
     resume: bool,
+    /// Whether the folder holds the run of the same command
+    #[arg(skip)]
+    is_again: bool,
     #[arg(long, value_name = "SECONDS", help_heading = HEADINGS[0],
         help = help("Between two checkpoints within an epoch; every epoch ends with one", "checkpoint_every"))]
     checkpoint_every: Option<String>,
@@ -89,14 +96,15 @@ pub struct Train {
     #[arg(long, value_name = "PIXELS", help_heading = HEADINGS[1],
         help = help("Height and width of the photos in training", "resolution"))]
     resolution: Option<String>,
-    /// Begin with these weights; the classifier's only where the classes are the same
-    #[arg(long, value_name = "FILE", help_heading = HEADINGS[1], value_parser = weights_file())]
+    /// Begin with these weights, the classifier's only where the classes are the same, or with `random` ones [default: the
+    /// built-in network's, where neither a recipe nor a flag names another]
+    #[arg(long, value_name = "FILE|random", help_heading = HEADINGS[1], value_parser = weights_file())]
     from: Option<PathBuf>,
     /// A network of the same classes to learn from
     #[arg(long, value_name = "FILE", help_heading = HEADINGS[1], value_parser = weights_file())]
     teacher: Option<PathBuf>,
     /// Learn the classifier alone, on features that one pass over the photos gives: seconds in place of minutes
-    #[arg(long, help_heading = HEADINGS[2], requires = "from", conflicts_with = "epochs")]
+    #[arg(long, help_heading = HEADINGS[2], conflicts_with = "epochs")]
     head_only: bool,
     /// What epochs and resolution should take, where no recipe says them
     #[arg(long, value_name = "MINUTES", help_heading = HEADINGS[2], default_value_t = choose::MINUTES,
@@ -162,13 +170,15 @@ fn help(text: &str, key: &str) -> String {
 }
 
 impl Train {
-    pub fn run(self) -> Result<(), Failure> {
+    pub fn run(mut self) -> Result<(), Failure> {
         let ranks = Ranks::meet()?;
+        self.folder = self.output.take().unwrap_or_else(|| self.named());
         if let Some(from) = self.from.as_ref().filter(|_| self.changes.is_given()) {
             ranks.all(ranks.expect_one("classes are added, renamed and dropped by one process: leave out mpirun"))?;
             let machine = self.machine(&ranks)?;
-            return self.changes.run(from, self.data.as_deref(), &self.output, self.json, &machine);
+            return self.changes.run(from, self.data.as_deref(), &self.folder, self.json, &machine);
         }
+        self.is_again = ranks.all(self.is_again())?;
         let Prepared { mut trainer, recipe, seconds, folder, photos, validation } = ranks.all(self.prepare(&ranks))?;
         let stop = Arc::new(AtomicBool::new(false));
         // After all processes have read what is there, the first one writes.
@@ -197,11 +207,11 @@ impl Train {
                 {
                     note!("warning: there is no report: {error}");
                 }
-                note!("done: mobilenet classify photo.jpg --weights {}", print::quoted(&self.output.join(MODEL)));
+                note!("done: mobilenet classify photo.jpg --weights {}", print::quoted(&self.folder.join(MODEL)));
                 Ok(())
             }
             Ok(Ended::Stopped) => {
-                note!("stopped; the same command with --resume goes on");
+                note!("stopped; the same command goes on");
                 Err(Failure::Interrupted)
             }
             Err(error) if error.is_of_all_ranks() => ranks.all(Err(error.into())),
@@ -229,7 +239,7 @@ impl Train {
         let Splits { train, validation } = self.photos()?;
         [Some(&train), validation.as_ref()].into_iter().flatten().for_each(print::ignored);
         let photos = train.len() + validation.as_ref().map_or(0, Dataset::len);
-        let folder = ranks.is_first().then(|| RunFolder::open(&self.output)).transpose()?;
+        let folder = ranks.is_first().then(|| RunFolder::open(&self.folder)).transpose()?;
         let found = self.checkpoint()?;
         let (is_resumed, kept) = (found.is_some(), found.as_ref().map(|found| found.checkpoint.recipe.clone()));
         let start = match found {
@@ -258,9 +268,9 @@ impl Train {
         let validation_photos = validation.as_ref().map_or(0, Dataset::len);
         let (train, validation) = (Arc::new(train), validation.map(Arc::new));
         let start = start.map(|(start, _)| start);
-        let mut trainer = Trainer::new(recipe.clone(), train, validation, &self.output, machine, start)?;
+        let mut trainer = Trainer::new(recipe.clone(), train, validation, &self.folder, machine, start)?;
         if is_resumed {
-            resume(&mut trainer)?;
+            self.go_on(&mut trainer)?;
         }
         if recipe.batch == 1 && recipe.bn_statistics == BnStatistics::Batch {
             note!("warning: batch norm has no statistics in batches of one photo: take --batch 2 or more");
@@ -276,8 +286,8 @@ impl Train {
         stop: &'a AtomicBool,
     ) -> Result<(Watch<'a>, RunFolder), Failure> {
         folder.create()?;
-        file::write(self.output.join(RECIPE), recipe.to_toml().as_bytes())?;
-        Ok((Watch::new(&self.output, self.json, stop, recipe.epochs)?, folder))
+        file::write(self.folder.join(RECIPE), recipe.to_toml().as_bytes())?;
+        Ok((Watch::new(&self.folder, self.json, stop, recipe.epochs)?, folder))
     }
 
     /// Says why a network knows no 'unknown'.
@@ -312,63 +322,25 @@ impl Train {
         if validation.is_some() || share == 0.0 {
             return Ok(Splits { train, validation });
         }
-        let scenes = if train.len() <= ALIKE { Scenes::Alike } else { Scenes::SameBytes };
+        // For scenes that are alike all photos are decoded.
+        let scenes = if train.len() <= doctor::MOST { Scenes::Alike } else { Scenes::SameBytes };
         let how = ByContent { share, scenes, threads: self.run.threads() };
-        let splits = Splits::by_content(train, &how, &mut |_, _| ControlFlow::Continue(()))?;
-        let splits = splits.expect("nothing ends it");
+        let bar = check::bar();
+        let splits = Splits::by_content(train, &how, &mut |done, total| {
+            check::show(&bar, done, total);
+            ControlFlow::Continue(())
+        });
+        bar.finish_and_clear();
+        let splits = splits?.expect("nothing ends it");
         if splits.validation.is_none() {
             note!("no photos can be put aside to check with: the photos of each class are one, or almost the same");
         }
         Ok(splits)
     }
 
-    /// The checkpoint to go on from; one that nobody wants to go on from must not be overwritten.
-    fn checkpoint(&self) -> Result<Option<Found>, Failure> {
-        let folder = &self.output;
-        match (self.resume, Checkpoint::is_in(folder)) {
-            (true, true) => Ok(Some(Checkpoint::load(folder)?)),
-            (true, false) => {
-                note!("{} holds no checkpoint yet: training begins", folder.display());
-                Ok(None)
-            }
-            (false, true) => Err(Failure::bad(format!(
-                "{} holds a checkpoint: add --resume to go on from it, or give another folder with -o",
-                folder.display()
-            ))),
-            (false, false) => Ok(None),
-        }
-    }
-
-    /// Weights to begin with, and their network.
-    fn weights(&self) -> Result<Option<(Start, Option<Network>)>, Failure> {
-        let Some(path) = &self.from else { return Ok(None) };
-        let loaded = mobilenet::net::load(path, &Default::default())?;
-        loaded.recognised.guesses.iter().for_each(|guess| note!("guessed {guess}"));
-        let spec = &loaded.recognised.spec;
-        let network = Network {
-            model: loaded.recognised.table.name.clone(),
-            width: spec.width,
-            width_rule: spec.width_rule,
-            // Photos of another size may want other strides, which the weights do not mind.
-            total_stride: (spec.total_stride != 32).then_some(spec.total_stride),
-            preprocessing: Some(loaded.recognised.preprocessing),
-        };
-        Ok(Some((Start::of(path, loaded), Some(network))))
-    }
-
-    /// The network that a checkpoint's run took from `--from` when it began.
-    fn trained(&self, found: &Found) -> Result<Option<Network>, Failure> {
-        if self.from.is_none() {
-            return Ok(None);
-        }
-        let Recipe { width, width_rule, total_stride, .. } = Recipe::from_toml(&found.checkpoint.recipe)?;
-        let model = found.checkpoint.network.table.name.clone();
-        Ok(Some(Network { model, width, width_rule, total_stride: Some(total_stride), preprocessing: None }))
-    }
-
     /// `recipe` with what flags say, for the network of the weights to begin with.
-    fn recipe(&self, mut recipe: Recipe, network: Option<&Network>) -> Result<Recipe, Failure> {
-        if let Some(Network { model, width, width_rule, total_stride, .. }) = network {
+    fn recipe(&self, mut recipe: Recipe, network: Option<&Begun>) -> Result<Recipe, Failure> {
+        if let Some(Begun { model, width, width_rule, total_stride, .. }) = network {
             (recipe.width, recipe.width_rule) = (*width, *width_rule);
             // A table of one's own has a name that nobody else knows.
             if arch::models().iter().any(|known| known.name == model) {
@@ -393,12 +365,12 @@ impl Train {
 
     /// The settings that flags change, those of a file or of a run that goes on; without either, they are to be chosen.
     fn base(&self, kept: Option<&str>) -> Result<Option<Recipe>, Failure> {
-        let own = self.output.join(RECIPE);
+        let own = self.folder.join(RECIPE);
         Ok(match (&self.recipe, kept) {
             (Some(file), _) if file.as_os_str() == DEFAULT => Some(Recipe::default()),
             (Some(file), _) => Some(Recipe::from_file(file)?),
             // A run goes on as it began; flags may say otherwise.
-            (None, _) if self.resume && own.exists() => Some(Recipe::from_file(&own)?),
+            (None, _) if self.goes_on() && own.exists() => Some(Recipe::from_file(&own)?),
             (None, Some(kept)) => Some(Recipe::from_toml(kept)?),
             (None, None) => None,
         })
@@ -406,8 +378,8 @@ impl Train {
 
     /// Whether there are settings that flags change, and none to be chosen.
     fn has_recipe(&self) -> bool {
-        let goes_on = || self.output.join(RECIPE).exists() || Checkpoint::is_in(&self.output);
-        self.recipe.is_some() || self.resume && goes_on()
+        let is_begun = || self.folder.join(RECIPE).exists() || Checkpoint::is_in(&self.folder);
+        self.recipe.is_some() || self.goes_on() && is_begun()
     }
 
     /// Settings for these photos and this machine, with what flags say.
@@ -415,10 +387,10 @@ impl Train {
         &self,
         photos: &Dataset,
         validation: Option<usize>,
-        network: Option<&Network>,
+        network: Option<&Begun>,
         machine: &Machine,
     ) -> Result<Choice, Failure> {
-        let beginning = network.and_then(Network::beginning);
+        let beginning = network.and_then(Begun::known);
         let set = self.flags()?;
         let settle = |recipe: &mut Recipe| -> Result<(), Failure> {
             *recipe = self.recipe(recipe.clone(), network)?;
@@ -463,42 +435,6 @@ impl Train {
     }
 }
 
-/// A recipe's network, as weights have it.
-struct Network {
-    model: String,
-    width: f64,
-    width_rule: WidthRule,
-    total_stride: Option<usize>,
-    /// Where its weights are from a file.
-    preprocessing: Option<Preprocessing>,
-}
-
-impl Network {
-    /// What settings follow from, where its weights are from a file.
-    fn beginning(&self) -> Option<Beginning> {
-        let Network { model, width, width_rule, total_stride, preprocessing } = self;
-        let (width, width_rule, preprocessing) = (*width, *width_rule, (*preprocessing)?);
-        let model = arch::models().iter().any(|known| known.name == model).then(|| model.clone());
-        Some(Beginning { model, width, width_rule, total_stride: total_stride.unwrap_or(32), preprocessing })
-    }
-
-    /// Refuses a recipe of another network.
-    fn expect(&self, recipe: &Recipe) -> Result<(), Failure> {
-        let (model, width) = (arch::find(&recipe.model)?.name, recipe.width);
-        if (&model, width) == (&self.model, self.width) {
-            return Ok(());
-        }
-        let remedy = match arch::models().iter().any(|known| known.name == self.model) {
-            true => "leave out --model and --width, or --from",
-            false => "give its table as --model, or leave out --from",
-        };
-        let (theirs, at) = (&self.model, self.width);
-        Err(Failure::bad(format!(
-            "--from holds {theirs} (width {at:?}), and {model} (width {width:?}) is to be trained: {remedy}"
-        )))
-    }
-}
-
 /// Says what was chosen.
 fn tell(Recipe { resolution, epochs, batch, lr, .. }: &Recipe, seconds: f64) {
     let about = HumanDuration(Duration::from_secs_f64(seconds));
@@ -509,14 +445,4 @@ fn tell(Recipe { resolution, epochs, batch, lr, .. }: &Recipe, seconds: f64) {
         ),
         false => note!("chosen: the classifier alone at {resolution}×{resolution} pixels: about {about} here"),
     }
-}
-
-/// Goes on from the folder's checkpoint, and says what is not as it was.
-fn resume(trainer: &mut Trainer) -> Result<(), Failure> {
-    let resumed = trainer.resume()?;
-    resumed.warnings.iter().for_each(|warning| note!("warning: {warning}"));
-    if !resumed.changed.is_empty() {
-        note!("changed since the checkpoint: {}", resumed.changed.join(", "));
-    }
-    Ok(())
 }

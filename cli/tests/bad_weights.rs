@@ -179,11 +179,6 @@ fn weights_of_another_network_are_refused() {
 #[test]
 fn missing_and_double_weights_are_refused() {
     let folder = folder();
-    folder.refused(
-        "classify photo.bmp",
-        "no weights: --weights FILE takes MobileNets of torchvision, timm, Keras and TensorFlow Lite; \
-         `mobilenet pull torchvision/mobilenet_v2` fetches one, and --weights torchvision/mobilenet_v2 takes it",
-    );
     folder.refused("bench", "no network: give a name, see `mobilenet models`, or --weights");
     folder.refused(
         "bench w.safetensors --weights w.safetensors",

@@ -155,10 +155,19 @@ fn settings_that_a_run_keeps_are_refused_when_it_goes_on() {
         "run/checkpoint.safetensors: the checkpoint is of mobilenet_v2 (width 0.25, 3 classes, total stride 8), and \
          mobilenet_v2 (width 0.5, 3 classes, total stride 8) is to be trained: begin another run in another folder (-o)",
     );
-    folder.refused(
-        "train photos -o run",
-        "run holds a checkpoint: add --resume to go on from it, or give another folder with -o",
-    );
+    let other = |what: &str| {
+        format!(
+            "run holds a checkpoint of a run with other {what}: add --resume to go on from it all the same, or give another \
+             folder with -o"
+        )
+    };
+    folder.refused("train photos -o run --lr 0.3", &other("settings or classes"));
+    folder.write("photos/red/more.bmp", photo(20, CLASSES[2].1, 99));
+    let ended = folder.run("train photos -o run");
+    assert_eq!((ended.code, ended.err.lines().last().unwrap()), (2, &*format!("error: {}", other("photos"))));
+    fs::remove_file(folder.path("photos/red/more.bmp")).unwrap();
+    let again = folder.run("train photos -o run");
+    assert!(again.code == 0 && again.err.contains("goes on with the run in run; another folder"), "{again:?}");
     fs::rename(folder.path("photos/red"), folder.path("photos/rot")).unwrap();
     folder.refused(
         "train photos -o run --resume",

@@ -71,7 +71,7 @@ fn settings_are_chosen_and_the_run_goes_on_by_them() {
         assert!(folder.path("run").join(file).is_file(), "{file}");
     }
     // Nothing is left to do; the split is the same.
-    let again = done(folder.run("train photos -o run --resume --threads 1"));
+    let again = done(folder.run(&format!("train photos --from w.safetensors -o run --epochs 2 {SMALL}")));
     assert!(!again.err.contains("warning"), "{}", again.err);
     let more = done(folder.run("train photos -o run --resume --epochs 3 --json --threads 1"));
     let kinds: Vec<_> = events(&more).iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect();
@@ -93,8 +93,6 @@ fn the_classifier_alone_tells_colours_apart_and_leaves_the_rest_as_it_was() {
     }
     let eval = done(folder.run("eval run/model.safetensors photos --json")).json();
     assert!(eval[0]["top1"].as_f64().unwrap() > 0.8, "{eval:?}");
-    let refused = folder.run("train photos --head-only");
-    assert!(refused.code == 2 && refused.err.contains("--from <FILE>"), "{refused:?}");
 }
 
 #[test]
@@ -149,6 +147,12 @@ fn what_the_validation_photos_never_showed_is_unknown() {
     assert!(found[1][0] <= 60 && found[2][1] == 10, "{found:?}");
     let always = done(folder.run("classify strange --weights other.safetensors --json --always"));
     assert!(!always.out.contains("unknown"), "{always:?}");
+    // Without the features there is the threshold of probability alone.
+    done(folder.run("convert run/model.safetensors light.safetensors --without-exemplars"));
+    let light = weights::open_where(folder.path("light.safetensors"), |_| true).unwrap();
+    assert!(light.metadata.contains_key("threshold") && !light.metadata.contains_key("familiarity"));
+    assert!(!light.metadata.contains_key("exemplars") && !light.tensors.contains_key("exemplars.features"));
+    done(folder.run("classify strange --weights light.safetensors"));
 }
 
 #[test]
@@ -162,6 +166,9 @@ fn a_run_ends_where_epochs_bring_nothing_better_and_keeps_the_best() {
     assert!((2..20).contains(&epochs), "{epochs} epochs");
     let again = done(folder.run("train photos -o run --resume --json --threads 1"));
     assert!(!again.out.contains("\"event\":\"epoch\""), "{again:?}");
+    // Figures of photos of another size are no measure.
+    let larger = done(folder.run("train photos -o run --resume --resolution 40 --json --threads 1"));
+    assert!(larger.out.contains("\"event\":\"epoch\""), "{larger:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mobilenet::net::built_in;
 use mobilenet::run::ClassifierOptions;
 
 use super::{KnownArgs, PhotoArgs, PrecisionArg, weights_file};
@@ -11,7 +12,7 @@ use crate::failure::Failure;
 /// Weights, what is known better than they tell, and how to run them.
 #[derive(Args)]
 pub struct NetworkArgs {
-    /// Weights in any format that is read, or a name that `mobilenet pull` has fetched
+    /// Weights in any format that is read, or a name that `mobilenet pull` has fetched [default: the built-in network]
     #[arg(long, value_name = "FILE", value_parser = weights_file())]
     weights: Option<PathBuf>,
     /// How weights are stored
@@ -27,14 +28,9 @@ pub struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// The weights file, which there is no network of photos without.
-    pub fn weights(&self) -> Result<&Path, Failure> {
-        self.weights.as_deref().ok_or_else(|| {
-            Failure::bad(
-                "no weights: --weights FILE takes MobileNets of torchvision, timm, Keras and TensorFlow Lite; \
-                 `mobilenet pull torchvision/mobilenet_v2` fetches one, and --weights torchvision/mobilenet_v2 takes it",
-            )
-        })
+    /// The weights file, or the built-in network's name.
+    pub fn weights(&self) -> &Path {
+        self.weights.as_deref().unwrap_or(Path::new(built_in::NAME))
     }
 
     /// What is known better than the weights tell, and how to run them.
@@ -46,5 +42,16 @@ impl NetworkArgs {
             threads: self.threads.map(|n| n as usize),
             precision: self.precision.into(),
         })
+    }
+}
+
+/// Says so where photos are looked at by the built-in network.
+pub fn say_built_in(weights: &Path, classes: usize) {
+    if weights.as_os_str() == built_in::NAME {
+        note!(
+            "by the built-in network of {classes} classes (`mobilenet info {}`); --weights takes others: `mobilenet pull \
+             torchvision/mobilenet_v2` fetches one of 1,000",
+            built_in::NAME
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mobilenet::Program;
+use mobilenet::net::weights;
 use mobilenet::run::measure::{latencies_ms, median};
 use mobilenet::train::Evaluation;
 use serde::Serialize;
@@ -71,7 +72,7 @@ impl Eval {
 
     /// A network's line; what is to be said of the photos is, where it is the first.
     fn line(&self, file: &Path, is_first: bool) -> Result<Line, Failure> {
-        let bytes = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+        let bytes = weights::size(file).unwrap_or(0);
         let mut network = self.load(file)?;
         let dataset = self.photos(file, &network)?;
         let program = self.compile(&mut network)?;

@@ -76,6 +76,9 @@ struct Unknown {
     at: Vec<Refusal>,
     /// At every threshold.
     curve: Vec<Refusal>,
+    /// By the similarity to the file's exemplars, where it has some: at those that refuse the same shares.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    by_similarity: Vec<Refusal>,
 }
 
 impl<'a> Report<'a> {
@@ -203,17 +206,24 @@ impl Unknown {
             auroc: auroc(known, unknown),
             at: known.refusals_at(Some(unknown), thresholds),
             curve: known.refusals(Some(unknown)),
+            by_similarity: known.refusals_by_similarity(unknown, &REFUSED),
         }
     }
 
     fn text(&self) -> String {
-        let mut grid =
-            Grid::new([("threshold", Side::Right), ("known refused %", Side::Right), ("unknown found %", Side::Right)]);
-        for refusal in &self.at {
-            let [refused, found] = [Some(refusal.known_refused), refusal.unknown_found].map(percent);
-            grid.row([format!("{:.3}", refusal.threshold), refused, found]);
+        let Unknown { photos, auroc, at, by_similarity, .. } = self;
+        let mut text = format!("{photos} photos of unknown classes, area under the curve {auroc:.3}");
+        for (measure, refusals) in [("probability", at), ("similarity", by_similarity)] {
+            let columns = [measure, "known refused %", "unknown found %"];
+            let mut grid = Grid::new(columns.map(|column| (column, Side::Right)));
+            for refusal in refusals {
+                let [refused, found] = [Some(refusal.known_refused), refusal.unknown_found].map(percent);
+                grid.row([format!("{:.3}", refusal.threshold), refused, found]);
+            }
+            if !refusals.is_empty() {
+                text += &format!("\n\n{grid}");
+            }
         }
-        let Unknown { photos, auroc, .. } = self;
-        format!("{photos} photos of unknown classes, area under the curve {auroc:.3}\n\n{grid}")
+        text
     }
 }

@@ -11,7 +11,7 @@ use mobilenet::train::classes::{self, Changed, Changes};
 use mobilenet::train::trainer::{MODEL, Machine};
 
 use crate::failure::Failure;
-use crate::print;
+use crate::{check, print};
 
 /// Flags of a training, which this is none of.
 const OTHERS: [&str; 6] = ["recipe", "resume", "head_only", "validation", "epochs", "teacher"];
@@ -19,7 +19,7 @@ const OTHERS: [&str; 6] = ["recipe", "resume", "head_only", "validation", "epoch
 /// What is to become of the classes of --from.
 #[derive(Args)]
 pub struct ChangeArgs {
-    /// Add the class whose photos are in this folder, or those of its folders; DATA, if given, is photos of the old classes
+    /// Add the class whose photos are in this folder, or those of its folders; DATA, if given, is photos of the old classes, in place of what the file knows of them
     #[arg(long, value_name = "FOLDER", requires = "from", conflicts_with_all = OTHERS, help_heading = super::HEADINGS[4])]
     add: Option<PathBuf>,
     /// Call a class otherwise; may be repeated
@@ -61,7 +61,12 @@ impl ChangeArgs {
         };
         let rename = self.rename.iter().map(pair).collect::<Result<_, _>>()?;
         let changes = Changes { add, rename, drop: self.drop.clone() };
-        let changed = classes::change(from, &file, changes, old.as_ref(), machine)?;
+        let bar = check::bar();
+        let changed = classes::change(from, &file, changes, old.as_ref(), machine, &mut |done, total| {
+            check::show(&bar, done, total);
+        });
+        bar.finish_and_clear();
+        let changed = changed?;
         if is_json {
             print::json(&changed)?;
         } else {

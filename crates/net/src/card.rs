@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::built_in;
 use crate::error::Error;
 use crate::file;
 
@@ -79,6 +80,9 @@ impl Card {
 /// What the card of the file at `path` adds to its own `metadata`, which has the last word. `Some` line where the card is
 /// about another file.
 pub(crate) fn complete(path: &Path, metadata: &mut BTreeMap<String, String>) -> Result<Option<String>, Error> {
+    if built_in::file(path)?.is_some() {
+        return Ok(None);
+    }
     let Some(card) = Card::read(path)? else { return Ok(None) };
     let bytes = std::fs::metadata(path).map_err(Error::io(path))?.len();
     if bytes != card.bytes {

@@ -2,6 +2,7 @@
 
 mod activation;
 pub mod arch;
+pub mod built_in;
 pub mod card;
 pub mod count;
 pub mod error;

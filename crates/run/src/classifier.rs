@@ -138,6 +138,14 @@ impl Classifier {
         Classifier::open_with(weights, &ClassifierOptions::default())
     }
 
+    /// The [network inside the program](mobilenet_net::built_in): 200 classes, 5 MB.
+    ///
+    /// # Errors
+    /// Where the program was compiled without the feature `built-in`.
+    pub fn built_in() -> Result<Classifier, Error> {
+        Classifier::open(mobilenet_net::built_in::NAME)
+    }
+
     /// As [`Classifier::open`], with what the caller knows better.
     ///
     /// # Errors

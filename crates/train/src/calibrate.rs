@@ -24,7 +24,7 @@ use crate::trainer::Machine;
 const EXEMPLARS: [usize; 2] = [256, 512];
 /// Share of the refused photos that the probability refuses. Of photos of other things, dissimilarity finds far more.
 const BY_PROBABILITY: f64 = 0.25;
-/// Validation photos that tell a threshold: of 30, a share of 5 % is one.
+/// Validation photos that tell a threshold: with fewer, a share of some hundredths is no photo at all.
 pub const LEAST: usize = 30;
 /// The key of what is said of it in a file's training record.
 const KEY: &str = "calibration";
@@ -130,7 +130,9 @@ fn exemplars(
     photos: &Photos,
     machine: &Machine,
 ) -> Result<(Exemplars, usize), Error> {
-    let of = |set: &Dataset, n| collect(graph, params, recognised, &Arc::new(set.only(&exemplary(set, n))), machine);
+    let of = |set: &Dataset, n| {
+        collect(graph, params, recognised, &Arc::new(set.only(&exemplary(set, n))), machine, &mut |_, _| ())
+    };
     let mut exemplars = of(photos.validation.dataset(), EXEMPLARS[0])?;
     let of_validation = exemplars.classes.len();
     of(photos.train, EXEMPLARS[1])?.iter().for_each(|(row, class)| exemplars.push(row, class));
@@ -153,11 +155,13 @@ pub(crate) fn exemplary(photos: &Dataset, n: usize) -> Vec<usize> {
             by_class[label as usize].push(place);
         }
     }
-    let spread = |places: Vec<usize>| {
-        let n = places.len().min(most);
-        (0..n).map(move |i| places[i * places.len() / n])
-    };
-    by_class.into_iter().flat_map(spread).collect()
+    by_class.iter().flat_map(|places| spread(places.len(), most).map(|i| places[i])).collect()
+}
+
+/// At most `most` places among `n`, from everywhere among them.
+pub(crate) fn spread(n: usize, most: usize) -> impl Iterator<Item = usize> {
+    let taken = n.min(most);
+    (0..taken).map(move |i| i * n / taken)
 }
 
 /// Divides the logits by `temperature`.

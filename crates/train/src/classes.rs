@@ -11,12 +11,12 @@ use mobilenet_net::golden::Golden;
 use mobilenet_net::model_file::Beside;
 use mobilenet_net::recognise::Outputs;
 use mobilenet_net::{About, Graph, Loaded, Params, Recognised, model_file};
-use mobilenet_run::classify::class_probabilities;
+use mobilenet_run::classify::{class_probabilities, label_probabilities};
 use mobilenet_run::{Image, golden};
 use serde_json::{Value, json};
 
 use crate::assess::least_but;
-use crate::calibrate::exemplary;
+use crate::calibrate::{exemplary, spread};
 use crate::error::Error;
 use crate::features::Features;
 use crate::head::Head;
@@ -30,7 +30,7 @@ const BATCH: usize = 16;
 const HELD_OUT: usize = 5;
 /// Photos of the old classes whose features are computed where the file has none.
 const OLD: usize = 512;
-/// Photos of a new class that join the file's exemplars.
+/// Photos of a new class that join the file's exemplars, at least.
 const KEPT: usize = 16;
 
 /// What is to be changed; names that it speaks of are those of the file.
@@ -59,8 +59,9 @@ pub struct Changed {
 
 /// Writes the network of `from`, with its classes changed, as `to`.
 ///
-/// New classes are told from the old ones by the exemplars in the file, which training leaves there, or, where it has none, by
-/// `old`: photos of the file's classes. The threshold of 'unknown' refuses as many of them as before.
+/// New classes are told from the old ones by `old`, photos of the file's classes, or, without them, by the exemplars in the
+/// file, which training leaves there. The threshold of 'unknown' refuses as many of them as before; without either it stays.
+/// `watch` hears of how many photos the features are computed, of how many.
 ///
 /// # Errors
 /// A file that cannot be opened or has no names for its classes; names that it lacks or would have twice; fewer than two
@@ -71,6 +72,7 @@ pub fn change(
     changes: Changes,
     old: Option<&Arc<Dataset>>,
     machine: &Machine,
+    watch: &mut dyn FnMut(usize, usize),
 ) -> Result<Changed, Error> {
     let Loaded { mut recognised, graph, params } = mobilenet_net::load(from, &Default::default())?;
     let refuse = |reason: String| Error::from(mobilenet_net::Error::format(from, reason));
@@ -79,17 +81,18 @@ pub fn change(
     };
     let head = Head::of(&params).ok_or_else(|| refuse("it has no classifier".into()))?;
     let background = recognised.preprocessing.background_class.then(|| labels[0].clone());
-    let exemplars = match (Exemplars::read(from, labels.len(), head.features())?, old) {
-        (None, Some(photos)) => {
+    let exemplars = match old {
+        Some(photos) => {
             expect_one_label(photos)?;
             let some = Arc::new(photos.only(&exemplary(photos, OLD)));
-            Some(collect(&graph, &params, &recognised, &some, machine)?)
+            Some(collect(&graph, &params, &recognised, &some, machine, watch)?)
         }
-        (own, _) => own,
+        None => Exemplars::read(from, labels.len(), head.features())?,
     };
-    let refused = refused(&recognised.about, &head, exemplars.as_ref());
     let photos = golden::photos(Golden::read(from)?)?;
-    let mut network = Network { path: from.to_owned(), labels, background, head, exemplars, photos };
+    let outputs = recognised.outputs;
+    let mut network = Network { path: from.to_owned(), labels, background, outputs, head, exemplars, photos };
+    let refused = recognised.about.threshold.and_then(|threshold| network.refused(threshold));
     network.drop(&changes.drop)?;
     network.rename(&changes.rename)?;
     let added = match &changes.add {
@@ -98,9 +101,9 @@ pub fn change(
                 return Err(refuse("its classes are independent labels: train it anew with all photos".into()));
             }
             expect_one_label(photos)?;
-            let features = collect(&graph, &params, &recognised, photos, machine)?;
+            let features = collect(&graph, &params, &recognised, photos, machine, watch)?;
             network.prove_with(photos);
-            Some(network.add(photos, &features)?)
+            Some(network.add(photos, &features, &recognised.about)?)
         }
         None => None,
     };
@@ -109,7 +112,11 @@ pub fn change(
         (added.held_out, share, Some(added.kept))
     });
     let classes = network.labels.clone();
-    recognised.about.threshold = refused.and_then(|share| network.threshold(share));
+    // Names alone change no probability, and without photos nothing tells another threshold.
+    if changes.add.is_some() || !changes.drop.is_empty() {
+        let threshold = refused.and_then(|share| network.threshold(share));
+        recognised.about.threshold = threshold.or(recognised.about.threshold);
+    }
     network.write(to, recognised, params, &changes, machine)?;
     Ok(Changed { classes, held_out, held_out_top1, kept })
 }
@@ -120,6 +127,7 @@ struct Network {
     labels: Vec<String>,
     /// The class that is none, which is the first.
     background: Option<String>,
+    outputs: Outputs,
     head: Head,
     exemplars: Option<Exemplars>,
     /// Photos that the new file is proved with.
@@ -200,14 +208,32 @@ impl Network {
         self.photos.extend(readable.map(|photo| golden::small(&photo)));
     }
 
-    /// The probability below which this share of the exemplars is answered 'unknown'.
-    fn threshold(&self, share: f64) -> Option<f32> {
-        let sureness = sureness(&self.head, self.exemplars.as_ref()?);
-        least_but(sureness.into_iter().map(f64::from), share).map(|least| least as f32)
+    /// The share of the exemplars that a threshold refuses; none where there are no exemplars.
+    fn refused(&self, threshold: f32) -> Option<f64> {
+        let sureness = self.sureness()?;
+        let refused = sureness.iter().filter(|sureness| **sureness < f64::from(threshold)).count();
+        Some(refused as f64 / sureness.len().max(1) as f64)
     }
 
-    /// Adds the classes of `photos`, whose features are given.
-    fn add(&mut self, photos: &Dataset, features: &Exemplars) -> Result<Newcomers, Error> {
+    /// The probability below which this share of the exemplars is answered 'unknown'.
+    fn threshold(&self, share: f64) -> Option<f32> {
+        least_but(self.sureness()?.into_iter(), share).map(|least| least as f32)
+    }
+
+    /// The probability of each exemplar's likeliest class.
+    fn sureness(&self) -> Option<Vec<f64>> {
+        let probabilities = match self.outputs {
+            Outputs::Exclusive => class_probabilities,
+            Outputs::Independent => label_probabilities,
+        };
+        let largest = |logits: Vec<f32>| {
+            probabilities(&logits, self.background.is_some()).into_iter().map(f64::from).fold(0.0, f64::max)
+        };
+        Some(self.exemplars.as_ref()?.iter().map(|(row, _)| largest(self.head.logits(row))).collect())
+    }
+
+    /// Adds the classes of `photos`, whose features are given, to what so far says `about` itself when it does not know.
+    fn add(&mut self, photos: &Dataset, features: &Exemplars, about: &About) -> Result<Newcomers, Error> {
         photos.classes().iter().try_for_each(|class| self.expect_new(class))?;
         let Some(old) = self.exemplars.as_ref().filter(|old| !old.classes.is_empty()) else {
             let text = "it holds no features of photos to tell a new class from: give photos of its classes as \
@@ -224,15 +250,14 @@ impl Network {
                 );
             }
         }
-        let newcomers = newcomers::learn(&mut self.head, old, &new, HELD_OUT);
+        let newcomers = newcomers::learn(&mut self.head, old, &new, HELD_OUT, about);
+        // As many as an old class has: photos of the new ones shall be as familiar.
+        let most = (old.classes.len() / self.labels.len()).max(KEPT);
         self.labels.extend(photos.classes().iter().cloned());
-        let mut seen = vec![0; self.labels.len()];
         if let Some(exemplars) = &mut self.exemplars {
-            for (row, class) in new.iter() {
-                if seen[class as usize] < KEPT {
-                    exemplars.push(row, class);
-                }
-                seen[class as usize] += 1;
+            for class in first..self.labels.len() as u32 {
+                let rows: Vec<&[f32]> = new.iter().filter(|(_, of)| *of == class).map(|(row, _)| row).collect();
+                spread(rows.len(), most).for_each(|place| exemplars.push(rows[place], class));
             }
         }
         Ok(newcomers)
@@ -276,19 +301,6 @@ fn note(recognised: &mut Recognised, Changes { add, rename, drop }: &Changes) {
     }
 }
 
-/// The share of the exemplars that a file's threshold refuses; none where it has no threshold, or no exemplars.
-fn refused(about: &About, head: &Head, exemplars: Option<&Exemplars>) -> Option<f64> {
-    let (threshold, exemplars) = (about.threshold?, exemplars?);
-    let sureness = sureness(head, exemplars);
-    Some(sureness.iter().filter(|sureness| **sureness < threshold).count() as f64 / sureness.len().max(1) as f64)
-}
-
-/// The probability of each exemplar's likeliest class.
-fn sureness(head: &Head, exemplars: &Exemplars) -> Vec<f32> {
-    let largest = |logits: Vec<f32>| class_probabilities(&logits, false).into_iter().fold(0.0, f32::max);
-    exemplars.iter().map(|(row, _)| largest(head.logits(row))).collect()
-}
-
 /// The features of all photos that can be read.
 pub(crate) fn collect(
     graph: &Graph,
@@ -296,6 +308,7 @@ pub(crate) fn collect(
     recognised: &Recognised,
     photos: &Arc<Dataset>,
     machine: &Machine,
+    watch: &mut dyn FnMut(usize, usize),
 ) -> Result<Exemplars, Error> {
     if photos.is_empty() {
         return Ok(Exemplars::default());
@@ -306,7 +319,10 @@ pub(crate) fn collect(
         ..LoaderOptions::evaluation(BATCH, recognised.preprocessing)
     };
     let loader = Loader::new(photos.clone(), options);
-    let go_on = &mut |_| ControlFlow::Continue(());
+    let go_on = &mut |done: usize| {
+        watch(done.min(photos.len()), photos.len());
+        ControlFlow::Continue(())
+    };
     let features = Features::of(graph, params.clone(), &loader, photos.len(), machine, go_on)?;
     let Features { len, rows, targets } = features.expect("nothing ends it");
     let classes = targets.iter().map(|target| target.labels()[0]).collect();

@@ -52,8 +52,8 @@ pub enum Error {
     },
     /// Features that memory has no place for.
     #[error(
-        "the features of {photos} photos take {megabytes} MB, more than half of the memory that is free: give fewer photos, \
-         or train all layers (leave out --head-only)"
+        "the features of {photos} photos take {megabytes} MB, more than a quarter of the memory that is free: give fewer \
+         photos, or train without head_first and --head-only"
     )]
     Features {
         /// Photos whose features are wanted.

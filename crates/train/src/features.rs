@@ -28,7 +28,7 @@ impl Features {
     /// photos are done, and may break off: then there are none.
     ///
     /// # Errors
-    /// A size that the network cannot take; photos of which none can be read; features that would take more than half of the
+    /// A size that the network cannot take; photos of which none can be read; features that would take more than a quarter of the
     /// memory that is free.
     pub fn of(
         graph: &Graph,
@@ -44,10 +44,13 @@ impl Features {
         let len = graph.find(tap).map_or(0, |node| graph[node].channels);
         let photos = most.min(loader.dataset().len());
         let bytes = (photos * len * size_of::<f32>()) as u64;
-        if free_bytes().is_some_and(|free| bytes > free / 2) {
+        // Whoever learns from them makes a copy of their size.
+        if free_bytes().is_some_and(|free| bytes > free / 4) {
             return Err(Error::Features { photos, megabytes: bytes / 1_000_000 });
         }
-        let mut features = Features { len, rows: Vec::new(), targets: Vec::new() };
+        // The last batch may be beyond the wanted number.
+        let rows = Vec::with_capacity((photos + loader.options().batch) * len);
+        let mut features = Features { len, rows, targets: Vec::new() };
         let mut kept = Kept::none();
         let batches = most.div_ceil(loader.options().batch.max(1));
         for batch in loader.epoch(0, 0).take(batches) {

@@ -1,7 +1,10 @@
 //! New classes learned beside old ones whose weights stay: the softmax's cross-entropy over all classes, minimised by the
 //! new rows of the classifier alone.
 
+use mobilenet_net::About;
 use mobilenet_net::exemplars::Exemplars;
+use mobilenet_run::classify::class_probabilities;
+use mobilenet_run::familiar::Familiar;
 
 use crate::head::Head;
 use crate::loss::Softmax;
@@ -30,15 +33,23 @@ pub(crate) struct Newcomers {
 }
 
 /// Adds to `head` a row for each class of `new` beyond its own. Every class counts the same, however many rows it has. One
-/// of `every` rows of a new class is held out to be told of; then all are learned.
-pub(crate) fn learn(head: &mut Head, old: &Exemplars, new: &Exemplars, every: usize) -> Newcomers {
+/// of `every` rows of a new class is held out to be told of, and is not right where the network that says so `about` itself
+/// would not know it; then all are learned.
+pub(crate) fn learn(head: &mut Head, old: &Exemplars, new: &Exemplars, every: usize, about: &About) -> Newcomers {
     let none = || Exemplars { len: new.len, ..Exemplars::default() };
     let (mut learned, mut held_out) = (none(), none());
     for (i, (row, class)) in new.iter().enumerate() {
         if i % every == every - 1 { &mut held_out } else { &mut learned }.push(row, class);
     }
     let first = head.with(descend(head, old, &learned));
-    let right = held_out.iter().filter(|(row, class)| first.answer(row) == *class as usize).count();
+    let familiar = Familiar::of(new.len, [&*old.rows, &*learned.rows].concat());
+    let is_known = |row: &[f32]| {
+        let sureness = class_probabilities(&first.logits(row), false).into_iter().fold(0.0, f32::max);
+        about.threshold.is_none_or(|threshold| sureness >= threshold)
+            && about.familiarity.is_none_or(|least| familiar.similarity(row) >= least)
+    };
+    let is_right = |row: &[f32], class: u32| first.answer(row) == class as usize && is_known(row);
+    let right = held_out.iter().filter(|(row, class)| is_right(row, *class)).count();
     let all = head.with(descend(head, old, new));
     let kept = old.iter().filter(|(row, _)| all.answer(row) == head.answer(row)).count();
     *head = all;
@@ -139,7 +150,7 @@ mod tests {
         old.push(&[-1.0, 3.0], 1);
         let mut head = Head { weight: vec![4.0, 0.0, -4.0, 0.0], bias: vec![0.0; 2] };
         let before = head.logits(&[0.3, 0.7]);
-        let Newcomers { held_out, right, kept } = learn(&mut head, &old, &new, 5);
+        let Newcomers { held_out, right, kept } = learn(&mut head, &old, &new, 5, &About::default());
         assert_eq!((held_out, right), (8, 8));
         assert!((1.0 - TAKEN..1.0).contains(&kept), "{kept}");
         assert_eq!(head.logits(&[0.3, 0.7])[..2], before);

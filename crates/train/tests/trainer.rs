@@ -183,7 +183,8 @@ fn a_stop_before_the_classifier_is_learned_leaves_that_to_the_next_run() {
     let recipe = || Recipe { head_first: true, epochs: 1.0, ..recipe() };
     let spec = Spec { width: recipe().width, total_stride: recipe().total_stride, ..Spec::default() };
     let graph = arch::find(&recipe().model).unwrap().graph(&spec).unwrap();
-    let start = Start { path: "w".into(), spec, params: init::random(&graph, 1), labels: None, kept: None };
+    let start =
+        Start { path: "w".into(), spec, params: init::random(&graph, 1), labels: None, licence: None, kept: None };
     let machine = || Machine::from(&Arc::new(Pool::new(1)));
     let mut first = Trainer::new(recipe(), data.clone(), None, &run, machine(), Some(start)).unwrap();
     let stop = |event: &Event| if matches!(event, Event::Features { .. }) { Control::Stop } else { Control::Continue };

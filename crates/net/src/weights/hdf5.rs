@@ -44,7 +44,7 @@ pub(super) struct Hdf5<'a> {
 impl<'a> Hdf5<'a> {
     /// Opens the `length` bytes of the file at `offset`.
     pub(super) fn in_file(source: &'a Source, offset: u64, length: u64) -> Result<Hdf5<'a>, Error> {
-        let file = source.file().try_clone().map_err(|e| source.error(e.to_string()))?;
+        let file = source.file()?.try_clone().map_err(|e| source.error(e.to_string()))?;
         let storage = RangeRequestStorage::new(length, move |at, length| read(&file, offset + at, length));
         Hdf5::open(source, |options| Hdf5File::from_storage_with_options(Arc::new(storage), options))
     }

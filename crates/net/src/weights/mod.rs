@@ -108,6 +108,14 @@ pub fn open_where(path: impl AsRef<Path>, wanted: impl Fn(&str) -> bool) -> Resu
     }
 }
 
+/// A file's size in bytes.
+///
+/// # Errors
+/// A file that is missing, or none.
+pub fn size(path: impl AsRef<Path>) -> Result<u64, Error> {
+    Ok(Source::open(path.as_ref())?.len())
+}
+
 /// The name of a file's format.
 ///
 /// # Errors

@@ -1,9 +1,11 @@
-//! A file under positioned reads, every one of them checked against the file's size.
+//! A file under positioned reads, every one of them checked against the file's size. The network inside the program counts as
+//! a file.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use crate::built_in;
 use crate::error::Error;
 use crate::graph::MAX_ELEMENTS;
 use crate::tensor::{DType, Data};
@@ -15,16 +17,26 @@ const MAX_TENSOR: u64 = MAX_ELEMENTS as u64 * 4;
 /// An open weights file.
 pub(super) struct Source {
     path: PathBuf,
-    file: File,
+    bytes: Bytes,
     len: u64,
+}
+
+/// Where a weights file's bytes are.
+enum Bytes {
+    OnDisk(File),
+    InProgram(&'static [u8]),
 }
 
 /// Bytes of a tensor that are read at once: whole elements of any type.
 const PIECE: usize = 64 << 10;
 
 impl Source {
-    /// Opens a regular file. Anything else (a folder, a pipe that would block for ever) is refused before it is opened.
+    /// Opens a regular file, or [the network inside the program](built_in). Anything else (a folder, a pipe that would block
+    /// for ever) is refused before it is opened.
     pub(super) fn open(path: &Path) -> Result<Source, Error> {
+        if let Some(bytes) = built_in::file(path)? {
+            return Ok(Source { path: path.to_owned(), bytes: Bytes::InProgram(bytes), len: bytes.len() as u64 });
+        }
         let kind = std::fs::metadata(path).map_err(Error::io(path))?;
         if kind.is_dir() {
             return Err(Error::format(path, "is a folder; give the weights file itself"));
@@ -34,7 +46,7 @@ impl Source {
         }
         let file = File::open(path).map_err(Error::io(path))?;
         let len = file.metadata().map_err(Error::io(path))?.len();
-        Ok(Source { path: path.to_owned(), file, len })
+        Ok(Source { path: path.to_owned(), bytes: Bytes::OnDisk(file), len })
     }
 
     /// The file's path.
@@ -48,8 +60,14 @@ impl Source {
     }
 
     /// The file itself, for a library that seeks in it. Reads of this type do not depend on its position.
-    pub(super) fn file(&self) -> &File {
-        &self.file
+    ///
+    /// # Errors
+    /// The network inside the program, which is of a format that needs none.
+    pub(super) fn file(&self) -> Result<&File, Error> {
+        match &self.bytes {
+            Bytes::OnDisk(file) => Ok(file),
+            Bytes::InProgram(_) => Err(self.error("is no file on a disk")),
+        }
     }
 
     /// An error about this file.
@@ -60,9 +78,12 @@ impl Source {
     /// The `length` bytes at `offset`.
     pub(super) fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
         let length = self.check_range(offset, length)?;
+        let mut file = match self.bytes {
+            Bytes::OnDisk(ref file) => file,
+            Bytes::InProgram(bytes) => return Ok(bytes[offset as usize..][..length].to_vec()),
+        };
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(length).map_err(|_| self.no_memory(offset, length))?;
-        let mut file = &self.file;
         let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.take(length as u64).read_to_end(&mut bytes));
         if read.map_err(Error::io(&self.path))? < length {
             return Err(self.error("the file became shorter while it was read"));

@@ -45,7 +45,7 @@ impl<'a> Archive<'a> {
         // records that torch writes, and takes the second entry for the first where an entry's header has that size:
         // where the archive's folder has a name of 21 letters.
         let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
-        let reader = BufReader::with_capacity(1 << 10, source.file());
+        let reader = BufReader::with_capacity(1 << 10, source.file()?);
         let mut zip = zip::ZipArchive::with_config(config, reader).map_err(damaged)?;
         let names = (0..zip.len()).filter_map(|i| Some(zip.name_for_index(i)?.ok()?.into_owned()));
         let names: Vec<String> = names.collect();

@@ -15,7 +15,7 @@ const MARGIN: f64 = 1e-5;
 /// What a threshold does.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Refusal {
-    /// Photos whose likeliest class has a smaller probability are answered 'unknown'.
+    /// Photos whose likeliest class has a smaller probability, or that are less similar, are answered 'unknown'.
     pub threshold: f64,
     /// Share of the photos of known classes that are.
     pub known_refused: f64,
@@ -38,16 +38,16 @@ impl Predictions {
         unknown: Option<&Predictions>,
         thresholds: impl IntoIterator<Item = f64>,
     ) -> Vec<Refusal> {
-        let (known, unknown) = (self.sorted_sureness(), unknown.map(Predictions::sorted_sureness));
-        let share = |sorted: &[f64], threshold: f64| {
-            sorted.partition_point(|&sureness| sureness < threshold) as f64 / sorted.len() as f64
-        };
-        let refusal = |threshold| Refusal {
-            threshold,
-            known_refused: share(&known, threshold),
-            unknown_found: unknown.as_ref().map(|unknown| share(unknown, threshold)),
-        };
-        thresholds.into_iter().map(refusal).collect()
+        let unknown = unknown.map(Predictions::sorted_sureness);
+        refusals(&self.sorted_sureness(), unknown.as_deref(), thresholds)
+    }
+
+    /// The same by the [similarity](Self::similarities) to a file's exemplars, at those that refuse at most these shares
+    /// (0 … 1) of these photos; none where similarities are not known.
+    pub fn refusals_by_similarity(&self, unknown: &Predictions, shares: &[f64]) -> Vec<Refusal> {
+        let [known, unknown] = [self, unknown].map(|photos| sorted(photos.similarities.iter().copied().map(f64::from)));
+        let least = |share: &f64| least_but(known.iter().copied(), *share);
+        refusals(&known, Some(&unknown), shares.iter().filter_map(least))
     }
 
     /// The share of these photos that a file's own rule answers 'unknown': the likeliest class below its threshold, or the
@@ -67,16 +67,32 @@ impl Predictions {
     }
 
     fn sorted_sureness(&self) -> Vec<f64> {
-        let mut sureness: Vec<f64> = self.sureness().collect();
-        sureness.sort_by(f64::total_cmp);
-        sureness
+        sorted(self.sureness())
     }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// What thresholds do to sorted measures.
+fn refusals(known: &[f64], unknown: Option<&[f64]>, thresholds: impl IntoIterator<Item = f64>) -> Vec<Refusal> {
+    let share = |sorted: &[f64], threshold: f64| {
+        sorted.partition_point(|&measure| measure < threshold) as f64 / sorted.len() as f64
+    };
+    let refusal = |threshold| Refusal {
+        threshold,
+        known_refused: share(known, threshold),
+        unknown_found: unknown.map(|unknown| share(unknown, threshold)),
+    };
+    thresholds.into_iter().map(refusal).collect()
 }
 
 /// A hair less than the least of `values` but for at most a share (0 … 1) of them; none where that is all.
 pub(crate) fn least_but(values: impl Iterator<Item = f64>, share: f64) -> Option<f64> {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
+    let sorted = sorted(values);
     let place = (share.clamp(0.0, 1.0) * sorted.len() as f64 + 1e-9) as usize;
     sorted.get(place).map(|least| least - MARGIN * least.abs())
 }

@@ -1,5 +1,6 @@
 //! How good a network is, in all the ways that a report shows.
 
+use mobilenet_net::About;
 use mobilenet_run::classify::top_k;
 
 use crate::assess::{Calibration, ClassFigures, Confusion, Predictions, Refusal};
@@ -24,6 +25,8 @@ pub struct Assessment {
     pub answered: Vec<Answered>,
     /// The threshold that the network's file has.
     pub threshold: Option<f64>,
+    /// The similarity to its photos below which it answers 'unknown' as well.
+    pub familiarity: Option<f64>,
 }
 
 /// What a threshold leaves.
@@ -44,7 +47,7 @@ impl Assessment {
         predictions: &Predictions,
         unknown: Option<&Predictions>,
         names: Vec<String>,
-        threshold: Option<f64>,
+        about: &About,
     ) -> Assessment {
         assert_eq!(names.len(), predictions.classes(), "every class needs a name");
         let refusals = predictions.refusals(unknown);
@@ -56,7 +59,8 @@ impl Assessment {
             calibration: predictions.calibration(1.0),
             answered: answered(predictions, &refusals),
             refusals,
-            threshold,
+            threshold: about.threshold.map(f64::from),
+            familiarity: about.familiarity.map(f64::from),
         }
     }
 }

@@ -55,6 +55,12 @@ pub fn unknown(assessment: &Assessment) -> Markup {
         figure {
             (legend("Answering ‘unknown’ below a threshold", &lines))
             (chart.draw("Shares of photos by threshold", &inside))
+            @if let Some(least) = assessment.familiarity {
+                figcaption {
+                    "The network also answers ‘unknown’ where a photo is less similar than " (format!("{least:.2}"))
+                    " to all that it was checked with, which the chart does not show."
+                }
+            }
         }
     }
 }

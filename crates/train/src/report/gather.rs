@@ -57,9 +57,8 @@ impl Report {
     pub fn gather(sources: &Sources) -> Result<Report, Error> {
         let Sources { folder, training, validation, unknown, about, .. } = *sources;
         let history = History::read(folder)?;
-        let threshold = about.threshold.map(f64::from);
         let assess = |(photos, predictions): (&Dataset, _)| {
-            Assessment::new(predictions, unknown, photos.classes().to_vec(), threshold)
+            Assessment::new(predictions, unknown, photos.classes().to_vec(), about)
         };
         let mistakes = match validation {
             Some((photos, predictions)) => pictures::mistakes(predictions, photos, MISTAKES)?,

@@ -1,6 +1,7 @@
 //! The page: whole, closed, and without anything that a name could break.
 
 use mobilenet_data::Target;
+use mobilenet_net::About;
 use mobilenet_run::Canvas;
 use roxmltree::{Document, Node};
 
@@ -75,12 +76,13 @@ fn report(by_labels: bool) -> Report {
         probability: 0.93,
     };
     let predictions = predictions(by_labels);
+    let about = About { threshold: Some(0.4), familiarity: Some(0.8), ..About::default() };
     Report {
         name: "runs/<mine>".into(),
         date: "2026-11-27".into(),
         card,
         history,
-        assessment: Some(Assessment::new(&predictions, Some(&predictions), names, Some(0.4))),
+        assessment: Some(Assessment::new(&predictions, Some(&predictions), names, &about)),
         mistakes: vec![mistake],
         first_batch: Some(picture()),
     }
@@ -147,6 +149,7 @@ fn figures_are_where_they_are_looked_for() {
         "3 epochs, 1m 1s",
         "none stated; what it started from and the photos have their own terms",
         "in use: 40.0 %",
+        "less similar than 0.80",
         "validation, epoch 3: 1.25",
     ] {
         assert!(page.contains(text), "{text}");

@@ -9,7 +9,7 @@ use mobilenet_data::{Dataset, Loader};
 use mobilenet_net::arch::{self, Spec, Table};
 use mobilenet_net::graph::Parameter;
 use mobilenet_net::preprocessing::ChannelOrder;
-use mobilenet_net::{Graph, Loaded, Params, Tensor, init};
+use mobilenet_net::{About, Graph, Loaded, Params, Recognised, Tensor, init};
 use mobilenet_run::MemoryUse;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -38,6 +38,8 @@ pub struct Start {
     pub params: Params,
     /// The names of their classes, where they are known.
     pub labels: Option<Vec<String>>,
+    /// Under which terms the file says that they may be used.
+    pub licence: Option<String>,
     /// A checkpoint's network and the name that its recipe had for it, which may be a file that is not there any more.
     pub kept: Option<(String, Table)>,
 }
@@ -59,7 +61,8 @@ impl Start {
             let values = stem.clone().into_f32().chunks_exact(channels * plane).flat_map(filter).collect();
             *stem = Tensor::from_f32(&shape, values);
         }
-        Start { path: path.to_owned(), spec: recognised.spec, params, labels: recognised.labels, kept: None }
+        let Recognised { spec, labels, about: About { licence, .. }, .. } = recognised;
+        Start { path: path.to_owned(), spec, params, labels, licence, kept: None }
     }
 
     /// A checkpoint's weights, for a trainer that is to [resume](Trainer::resume) from it.
@@ -67,7 +70,14 @@ impl Start {
         let Found { checkpoint: Checkpoint { network, weights, recipe, .. }, path, .. } = found;
         let params = Params { tensors: weights, ..Params::default() };
         let kept = Recipe::from_toml(&recipe).ok().map(|recipe| (recipe.model, network.table));
-        Start { path, spec: network.spec, params, labels: None, kept }
+        Start { path, spec: network.spec, params, labels: None, licence: None, kept }
+    }
+
+    /// What the trained network's file says of its source.
+    fn said(&self) -> String {
+        let file = self.path.file_name().unwrap_or_default().display();
+        let terms = self.licence.as_ref().map_or(String::new(), |licence| format!(", which is under: {licence}"));
+        format!("trained by mobilenet, begun with {file}{terms}")
     }
 
     /// Puts the tensors that have a name and shape of `params` into it, and tells of both kinds.
@@ -199,6 +209,7 @@ impl Trainer {
         let network = network(&recipe, dataset.classes().len(), start.as_ref())?;
         let graph = network.table.graph(&network.spec)?;
         let mut params = init::for_training(&graph, recipe.seed);
+        let source = start.as_ref().map(Start::said);
         let origin = start.map_or(Origin::Fresh, |start| start.take_over(&mut params, &graph, dataset.classes()));
         let mut program = memory::compile(&recipe, &graph, &params, &machine)?;
         if let Some(group) = &machine.group {
@@ -228,6 +239,7 @@ impl Trainer {
                 validation.as_ref().map(|loader: &Loader| &**loader.dataset()),
                 steps_in_epoch(&loader, &recipe),
                 machine.isa,
+                source,
             ),
             machine,
             arena: Kept::none(),

@@ -26,10 +26,14 @@ const PHOTOS: &str = "photos";
 const PHOTOS_HASH: &str = "photos_hash";
 /// The instruction set, by whose name checkpoints know it.
 const INSTRUCTIONS: &str = "instruction_set";
+/// What the weights began with.
+pub(super) const SOURCE: &str = "source";
 /// What a damaged checkpoint is called once it was passed over.
 const DAMAGED: &str = "checkpoint.damaged.safetensors";
 /// See [`PHOTOS`]: photos to check with, where there are any.
 const VALIDATION: &str = "validation_photos";
+/// See [`VALIDATION`].
+const VALIDATION_HASH: &str = "validation_photos_hash";
 /// See [`PHOTOS`]: steps of an epoch.
 const STEPS: &str = "steps";
 
@@ -40,6 +44,8 @@ pub struct Resumed {
     pub warnings: Vec<String>,
     /// Settings that are others than the checkpoint's: `lr 0.05 → 0.01`.
     pub changed: Vec<String>,
+    /// Whether the photos to learn from are others.
+    pub has_other_photos: bool,
 }
 
 impl Trainer {
@@ -68,16 +74,21 @@ impl Trainer {
             }
             resumed.changed.push(format!("{key} {then} → {now}"));
         }
-        resumed.warnings.extend(other_photos(&checkpoint.extra, &self.extra));
+        let other_photos = other_photos(&checkpoint.extra, &self.extra);
+        resumed.has_other_photos = other_photos.is_some();
+        resumed.warnings.extend(other_photos);
         resumed.warnings.extend(other_instructions(&checkpoint.extra, &self.extra));
         if let (Some(then), None) = (checkpoint.extra.get(VALIDATION), self.extra.get(VALIDATION)) {
             let text = format!("the checkpoint was checked with {then} validation photos, and now there are none");
             resumed.warnings.push(text);
         }
+        let is_other_measure = before.resolution != self.recipe.resolution
+            || checkpoint.extra.get(VALIDATION_HASH).is_some_and(|then| self.extra.get(VALIDATION_HASH) != Some(then));
         self.restore(checkpoint, &path)?;
-        // Figures at another size are no measure for those to come.
-        if before.resolution != self.recipe.resolution {
+        // Figures of other photos, or of another size, are no measure for those to come.
+        if is_other_measure {
             self.position.best = None;
+            self.position.lacks_evaluation = self.position.step > 0;
         }
         let (made, steps) = (self.position.steps_of(self.steps_in_epoch()), self.steps_in_epoch() as f64);
         if (steps * self.recipe.epochs).ceil() < made as f64 {
@@ -114,6 +125,9 @@ impl Trainer {
         let at = u128::from(position.step_in_epoch) * u128::from(steps) / u128::from(then.unwrap_or(steps));
         position.step_in_epoch = at.min(u128::from(steps)) as u64;
         let epoch = position.epoch as f64 + position.step_in_epoch as f64 / steps as f64;
+        // The checkpoint's weights have come from there all the same.
+        self.extra.remove(SOURCE);
+        self.extra.extend(extra.get_key_value(SOURCE).map(|(key, source)| (key.clone(), source.clone())));
         self.origin = Origin::Checkpoint { file: path.display().to_string(), epoch };
         self.position = position;
         Ok(())
@@ -126,6 +140,7 @@ pub(super) fn describe(
     validation: Option<&Dataset>,
     steps: u64,
     isa: Isa,
+    source: Option<String>,
 ) -> BTreeMap<String, String> {
     let entries = [
         (PHOTOS, dataset.len().to_string()),
@@ -133,8 +148,15 @@ pub(super) fn describe(
         (STEPS, steps.to_string()),
         (INSTRUCTIONS, isa.to_string()),
     ];
-    let validation = validation.map(|dataset| (VALIDATION, dataset.len().to_string()));
-    entries.into_iter().chain(validation).map(|(key, value)| (key.to_owned(), value)).collect()
+    let validation = validation
+        .map(|dataset| [(VALIDATION, dataset.len().to_string()), (VALIDATION_HASH, hash(dataset).to_string())]);
+    let source = source.map(|source| (SOURCE, source));
+    entries
+        .into_iter()
+        .chain(validation.into_iter().flatten())
+        .chain(source)
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// A number that follows from the photos' names in their order, their sizes in bytes and their classes, wherever the data

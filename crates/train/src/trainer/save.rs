@@ -6,6 +6,7 @@ use mobilenet_net::{About, Recognised, model_file};
 use mobilenet_run::{Image, golden};
 use serde::Serialize;
 
+use super::resume::SOURCE;
 use super::{MODEL, Network, Trainer};
 use crate::error::Error;
 use crate::evaluate::Evaluation;
@@ -41,7 +42,7 @@ impl Trainer {
         let what = Recognised {
             labels: Some(self.classes.clone()),
             outputs: self.reading().outputs,
-            about: About { training: Some(training), ..About::default() },
+            about: About { training: Some(training), source: self.extra.get(SOURCE).cloned(), ..About::default() },
             ..Recognised::ours(table.clone(), spec.clone(), self.recipe.preprocessing())
         };
         let params = self.params();

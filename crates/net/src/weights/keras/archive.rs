@@ -38,7 +38,7 @@ pub(super) fn is(head: &[u8]) -> bool {
 pub(super) fn read(source: &Source, wanted: Wanted) -> Result<Params, Error> {
     // As for PyTorch's archives: left to detect the start, the library may take a wrong one.
     let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
-    let reader = BufReader::with_capacity(1 << 10, source.file());
+    let reader = BufReader::with_capacity(1 << 10, source.file()?);
     let zip = zip::ZipArchive::with_config(config, reader).map_err(|e| damaged(source, &e))?;
     let mut archive = Archive { source, zip };
     let config = archive.bytes(CONFIG, MAX_CONFIG)?;
