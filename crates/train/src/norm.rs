@@ -2,6 +2,8 @@
 
 mod shared;
 
+use std::ops::Range;
+
 use mobilenet_kernels::AlignedBuf;
 use mobilenet_kernels::layout::{LANES, blocks};
 use mobilenet_kernels::norm::{BACKWARD, MOMENTS};
@@ -53,30 +55,49 @@ impl<'a> Sums<'a> {
         pieces * blocks(channels) * each * LANES
     }
 
-    /// The `which`-th sum of a piece's channel.
-    fn of_piece(&self, which: usize, piece: usize, c: usize) -> f64 {
-        let at = (piece * blocks(self.channels) + c / LANES) * self.each + which;
-        f64::from(self.values[at * LANES + c % LANES])
+    /// The channels of a block.
+    fn channels_of(&self, block: usize) -> Range<usize> {
+        block * LANES..((block + 1) * LANES).min(self.channels)
     }
 
-    /// The `which`-th sum of channel `c` over all pieces.
-    pub fn get(&self, which: usize, c: usize) -> f64 {
-        (0..self.pieces).map(|piece| self.of_piece(which, piece, c)).sum()
+    /// The `which`-th sum of a piece's lanes.
+    fn of_piece(&self, which: usize, piece: usize, block: usize) -> &[f32; LANES] {
+        let at = ((piece * blocks(self.channels) + block) * self.each + which) * LANES;
+        self.values[at..].first_chunk().expect("a value a lane")
     }
 
-    /// Number of values, mean and variance of channel `c`.
-    fn mean_and_variance(&self, c: usize) -> [f64; 3] {
+    /// The `which`-th sum of a block's lanes over all pieces.
+    pub fn of_block(&self, which: usize, block: usize) -> [f64; LANES] {
+        let mut sums = [0.0; LANES];
+        for piece in 0..self.pieces {
+            let of_piece = self.of_piece(which, piece, block);
+            sums.iter_mut().zip(of_piece).for_each(|(sum, v)| *sum += f64::from(*v));
+        }
+        sums
+    }
+
+    /// Number of values, means and variances of a block's lanes.
+    fn means_and_variances(&self, block: usize) -> [[f64; LANES]; 3] {
         // Every piece's sums are about a value of its own.
-        let part = |piece: usize| [0, 1, 2, 3].map(|which| self.of_piece(which, piece, c));
-        let (total, count) = (0..self.pieces)
-            .map(part)
-            .fold((0.0, 0.0), |(total, count), [sum, _, about, pixels]| (total + sum + about * pixels, count + pixels));
-        let mean = total / count;
-        let squares = (0..self.pieces).map(part).map(|[sum, square, about, pixels]| {
-            let d = mean - about;
-            square - 2.0 * d * sum + pixels * d * d
-        });
-        [count, mean, (squares.sum::<f64>() / count).max(0.0)]
+        let part = |piece: usize| [0, 1, 2, 3].map(|which| self.of_piece(which, piece, block));
+        let [mut counts, mut means, mut variances] = [[0.0; LANES]; 3];
+        for [sum, _, about, pixels] in (0..self.pieces).map(part) {
+            for lane in 0..LANES {
+                let [sum, about, pixels] = [sum, about, pixels].map(|v| f64::from(v[lane]));
+                means[lane] += sum + about * pixels;
+                counts[lane] += pixels;
+            }
+        }
+        means.iter_mut().zip(counts).for_each(|(mean, count)| *mean /= count);
+        for [sum, square, about, pixels] in (0..self.pieces).map(part) {
+            for lane in 0..LANES {
+                let [sum, square, about, pixels] = [sum, square, about, pixels].map(|v| f64::from(v[lane]));
+                let d = means[lane] - about;
+                variances[lane] += square - 2.0 * d * sum + pixels * d * d;
+            }
+        }
+        variances.iter_mut().zip(counts).for_each(|(variance, count)| *variance = (*variance / count).max(0.0));
+        [counts, means, variances]
     }
 }
 
@@ -127,26 +148,32 @@ impl NormState {
     ) {
         let group = group.filter(|_| statistics != Statistics::Running);
         let shared = group.map(|group| shared::Moments::new(sums, v.mean, group));
-        for c in 0..sums.channels {
-            let (mean, variance) = match statistics {
-                Statistics::Running => (f64::from(v.mean[c]), f64::from(v.variance[c])),
-                Statistics::Batch { momentum } => {
-                    let [m, mean, variance] = match &shared {
-                        Some(moments) => moments.get(c, v.mean[c]),
-                        None => sums.mean_and_variance(c),
-                    };
-                    let move_to = |running: &mut f32, new: f64| *running += momentum * (new as f32 - *running);
-                    move_to(&mut v.mean[c], mean);
-                    move_to(&mut v.variance[c], variance * m / (m - 1.0).max(1.0));
-                    (mean, variance)
-                }
+        for block in 0..blocks(sums.channels) {
+            let own = match (statistics, &shared) {
+                (Statistics::Batch { .. }, None) => sums.means_and_variances(block),
+                _ => [[0.0; LANES]; 3],
             };
-            let inverse = 1.0 / (variance + f64::from(epsilon)).sqrt();
-            let scale = f64::from(v.gamma[c]) * inverse;
-            (self.mean[c], self.inverse[c]) = (mean, inverse);
-            self.centre[c] = mean as f32;
-            self.scale[c] = scale as f32;
-            self.shift[c] = (f64::from(v.beta[c]) - mean * scale) as f32;
+            for c in sums.channels_of(block) {
+                let (mean, variance) = match statistics {
+                    Statistics::Running => (f64::from(v.mean[c]), f64::from(v.variance[c])),
+                    Statistics::Batch { momentum } => {
+                        let [m, mean, variance] = match &shared {
+                            Some(moments) => moments.get(c, v.mean[c]),
+                            None => own.map(|values| values[c % LANES]),
+                        };
+                        let move_to = |running: &mut f32, new: f64| *running += momentum * (new as f32 - *running);
+                        move_to(&mut v.mean[c], mean);
+                        move_to(&mut v.variance[c], variance * m / (m - 1.0).max(1.0));
+                        (mean, variance)
+                    }
+                };
+                let inverse = 1.0 / (variance + f64::from(epsilon)).sqrt();
+                let scale = f64::from(v.gamma[c]) * inverse;
+                (self.mean[c], self.inverse[c]) = (mean, inverse);
+                self.centre[c] = mean as f32;
+                self.scale[c] = scale as f32;
+                self.shift[c] = (f64::from(v.beta[c]) - mean * scale) as f32;
+            }
         }
     }
 
@@ -162,25 +189,36 @@ impl NormState {
         group: Option<&dyn Group>,
     ) {
         let NormState { scale, centre, back: [a, b, c], mean, inverse, .. } = self;
-        let own = |i: usize| {
-            let d = sums.get(0, i);
-            [d, (sums.get(1, i) + (f64::from(centre[i]) - mean[i]) * d) * inverse[i]]
+        // Of a channel, from its block's sums.
+        let own = |[d, d_x]: &[[f64; LANES]; 2], i: usize| {
+            let (d, d_x) = (d[i % LANES], d_x[i % LANES]);
+            [d, (d_x + (f64::from(centre[i]) - mean[i]) * d) * inverse[i]]
         };
+        let of_block = |block: usize| [0, 1].map(|which| sums.of_block(which, block));
         let group = group.filter(|_| statistics != Statistics::Running);
-        let shared = group.map(|group| shared::gradients(count, (0..sums.channels).map(own), group));
-        for i in 0..sums.channels {
-            let (mean, inverse, scale) = (mean[i], inverse[i], f64::from(scale[i]));
-            let [d, d_unit] = own(i);
-            (gamma[i], beta[i]) = (d_unit as f32, d as f32);
-            let (count, [d, d_unit]) = shared.as_ref().map_or((count as f64, [d, d_unit]), |(n, all)| (*n, all[i]));
-            let through_statistics = match statistics {
-                Statistics::Batch { .. } => 1.0 / count,
-                Statistics::Running => 0.0,
-            };
-            let slope = -scale * d_unit * inverse * through_statistics;
-            a[i] = scale as f32;
-            b[i] = slope as f32;
-            c[i] = (-scale * d * through_statistics - slope * mean) as f32;
+        let shared = group.map(|group| {
+            let all = (0..blocks(sums.channels)).flat_map(|block| {
+                let of_block = of_block(block);
+                sums.channels_of(block).map(move |i| own(&of_block, i))
+            });
+            shared::gradients(count, all, group)
+        });
+        for block in 0..blocks(sums.channels) {
+            let of_block = of_block(block);
+            for i in sums.channels_of(block) {
+                let [d, d_unit] = own(&of_block, i);
+                let (mean, inverse, scale) = (mean[i], inverse[i], f64::from(scale[i]));
+                (gamma[i], beta[i]) = (d_unit as f32, d as f32);
+                let (count, [d, d_unit]) = shared.as_ref().map_or((count as f64, [d, d_unit]), |(n, all)| (*n, all[i]));
+                let through_statistics = match statistics {
+                    Statistics::Batch { .. } => 1.0 / count,
+                    Statistics::Running => 0.0,
+                };
+                let slope = -scale * d_unit * inverse * through_statistics;
+                a[i] = scale as f32;
+                b[i] = slope as f32;
+                c[i] = (-scale * d * through_statistics - slope * mean) as f32;
+            }
         }
     }
 }

@@ -215,7 +215,9 @@ impl TrainProgram {
                 self.gradients[bias].fill(0.0);
             }
         } else if let Some(bias) = bias {
-            self.gradients[bias].iter_mut().enumerate().for_each(|(c, v)| *v = sums.get(0, c) as f32);
+            for (block, values) in self.gradients[bias].chunks_mut(LANES).enumerate() {
+                values.iter_mut().zip(sums.of_block(0, block)).for_each(|(v, sum)| *v = sum as f32);
+            }
         }
     }
 

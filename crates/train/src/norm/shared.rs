@@ -1,5 +1,7 @@
 //! A batch norm's sums over the ranks of a group, so that its statistics are those of the whole batch.
 
+use mobilenet_kernels::layout::{LANES, blocks};
+
 use super::Sums;
 use crate::group::Group;
 
@@ -16,12 +18,15 @@ impl Moments {
     pub fn new(sums: Sums, about: &[f32], group: &dyn Group) -> Moments {
         let mut all = vec![0.0; 1 + 2 * sums.channels];
         // Of a rank without photos there is no mean.
-        for c in (0..sums.channels).filter(|_| sums.pieces > 0) {
-            let [count, mean, variance] = sums.mean_and_variance(c);
-            let apart = mean - f64::from(about[c]);
-            all[0] = count;
-            all[1 + 2 * c] = count * apart;
-            all[2 + 2 * c] = count * (variance + apart * apart);
+        for block in (0..blocks(sums.channels)).filter(|_| sums.pieces > 0) {
+            let values = sums.means_and_variances(block);
+            for c in sums.channels_of(block) {
+                let [count, mean, variance] = values.map(|v| v[c % LANES]);
+                let apart = mean - f64::from(about[c]);
+                all[0] = count;
+                all[1 + 2 * c] = count * apart;
+                all[2 + 2 * c] = count * (variance + apart * apart);
+            }
         }
         group.sum(&mut all);
         let (count, of) = (all[0], all[1..].as_chunks::<2>().0.iter());
