@@ -1,5 +1,6 @@
-//! The way back through the layers of MobileNet V2 as a training step takes it: through batch norm and activation, with
-//! the weights' and the input's gradients and the sums for the batch norm before. Time, GFLOP/s, share of the peak, GB/s.
+//! The way back through the layers of MobileNet V2, and through depthwise ones of V3-Large for photos of 64 pixels, as a
+//! training step takes it: through batch norm and activation, with the weights' and the input's gradients and the sums for
+//! the batch norm before. Time, GFLOP/s, share of the peak, GB/s.
 //!
 //! `cargo bench -p mobilenet-kernels --bench gradients -- [part of a layer's name] [threads]`
 
@@ -12,7 +13,7 @@ use mobilenet_kernels::norm::{BACKWARD, Backward};
 use mobilenet_kernels::prologue::{Norm, Prologue};
 use mobilenet_kernels::{Activation, depthwise, pointwise};
 
-/// Images of a batch.
+/// Images of a batch, for pointwise ones.
 const IMAGES: usize = 16;
 
 /// Pixels a side, inputs and outputs.
@@ -32,17 +33,26 @@ const POINTWISE: [[usize; 3]; 13] = [
     [7, 320, 1280],
 ];
 
-/// Pixels a side of the input, channels, stride.
-const DEPTHWISE: [[usize; 3]; 6] = [[112, 32, 1], [112, 96, 2], [56, 144, 1], [28, 192, 1], [14, 576, 1], [7, 960, 1]];
+/// Images, pixels a side of the input, channels, kernel, stride.
+const DEPTHWISE: [[usize; 5]; 12] = [
+    [16, 112, 32, 3, 1],
+    [16, 112, 96, 3, 2],
+    [16, 56, 144, 3, 1],
+    [16, 28, 192, 3, 1],
+    [16, 14, 576, 3, 1],
+    [16, 7, 960, 3, 1],
+    [128, 32, 64, 3, 2],
+    [128, 16, 120, 5, 1],
+    [128, 16, 240, 3, 2],
+    [128, 8, 184, 3, 1],
+    [128, 8, 672, 5, 2],
+    [128, 4, 960, 5, 1],
+];
 
 fn main() {
     let bench = Bench::from_args();
     POINTWISE.iter().for_each(|&layer| pointwise(&bench, layer));
     DEPTHWISE.iter().for_each(|&layer| depthwise(&bench, layer));
-}
-
-fn dims(channels: usize, side: usize) -> Dims {
-    Dims { n: IMAGES, c: channels, h: side, w: side }
 }
 
 /// Batch norm and ReLU6 with a factor and a summand a lane.
@@ -55,7 +65,7 @@ fn pointwise(bench: &Bench, [side, inputs, outputs]: [usize; 3]) {
     if !bench.wants(&name) {
         return;
     }
-    let input = dims(inputs, side);
+    let input = Dims { n: IMAGES, c: inputs, h: side, w: side };
     let [x, y, gradient] = [inputs, outputs, outputs].map(|channels| tensor(IMAGES, channels, side));
     let [x_lanes, y_lanes] = [inputs, outputs].map(|channels| values(blocks(channels) * LANES));
     let transposed =
@@ -92,21 +102,22 @@ fn pointwise(bench: &Bench, [side, inputs, outputs]: [usize; 3]) {
     });
 }
 
-fn depthwise(bench: &Bench, [side, channels, stride]: [usize; 3]) {
-    let name = format!("depthwise gradients {side}×{side} {channels} 3×3/{stride}");
+fn depthwise(bench: &Bench, [images, side, channels, kernel, stride]: [usize; 5]) {
+    let name = format!("depthwise gradients {images}×{side}×{side} {channels} {kernel}×{kernel}/{stride}");
     if !bench.wants(&name) {
         return;
     }
-    let (input, geometry) = (dims(channels, side), square(side, 3, stride));
-    let x = tensor(IMAGES, channels, side);
-    let [y, gradient] = [(); 2].map(|()| tensor(IMAGES, channels, geometry.output[0]));
+    let (input, geometry) = (Dims { n: images, c: channels, h: side, w: side }, square(side, kernel, stride));
+    let taps = kernel * kernel;
+    let x = tensor(images, channels, side);
+    let [y, gradient] = [(); 2].map(|()| tensor(images, channels, geometry.output[0]));
     let lanes = values(blocks(channels) * LANES);
-    let weights = values(channels * 9);
-    let flipped = depthwise::Depthwise::new(bench.isa, channels, [3; 2], &weights, &[], Activation::Linear);
-    let (mut dw, mut dx) = (values(channels * 9), tensor(IMAGES, channels, side));
-    let mut sums = values(IMAGES * blocks(channels) * BACKWARD * LANES);
-    let mut scratch = values(grad::depthwise::scratch(channels, IMAGES, &geometry, bench.pool.threads()));
-    let work = 2 * IMAGES * geometry.pixels()[1] * channels * 9;
+    let weights = values(channels * taps);
+    let flipped = depthwise::Depthwise::new(bench.isa, channels, [kernel; 2], &weights, &[], Activation::Linear);
+    let (mut dw, mut dx) = (values(channels * taps), tensor(images, channels, side));
+    let mut sums = values(images * blocks(channels) * BACKWARD * LANES);
+    let mut scratch = values(grad::depthwise::scratch(channels, images, &geometry, bench.pool.threads()));
+    let work = 2 * images * geometry.pixels()[1] * channels * taps;
     bench.layer(&name, work, 3 * x.len() + 2 * y.len(), || {
         let prologue = relu6(&lanes, &lanes);
         let incoming = Incoming {

@@ -6,11 +6,12 @@
 //! vector. Tensors between layers stay in single precision, as does the arithmetic of all other layers.
 
 use crate::aligned::AlignedBuf;
-use crate::epilogue::{apply, with_activation};
+use crate::epilogue::{Function, with_activation};
 use crate::f16::Weight;
 use crate::isa::Lanes;
 use crate::layout::{LANES, blocks};
 use crate::pointwise::Task;
+use crate::prologue::Factors;
 use crate::split::piece;
 
 /// Channels of a group: a row of a tile.
@@ -137,17 +138,44 @@ unsafe fn round_strip<L: Round>(t: &Task, strip: Strip) {
         // SAFETY: blocks of the task's input, and the group's place in its scratch.
         unsafe {
             let Some(prologue) = t.prologue else {
-                rounding.run(|_, x: L| x);
+                rounding.run::<L>(AsIs);
                 continue;
             };
-            let factors = [first, if has_second { first + 1 } else { first }].map(|b| prologue.factors::<L>(b));
+            let second = if has_second { first + 1 } else { first };
+            let factors = [prologue.factors::<L>(first), prologue.factors::<L>(second)];
             with_activation!(
                 prologue.activation,
-                L,
-                |f| rounding.run(|block, x| factors[block].apply(x, f)),
-                rounding.run(|block, x| factors[block].apply(x, |v| apply(prologue.activation, v)))
+                |activation| rounding.run(Through { factors, activation }),
+                |activation| rounding.run(Through { factors, activation })
             )
         }
+    }
+}
+
+/// What happens to a pixel of the group's first or second block before it is rounded.
+trait Each<L> {
+    fn value(&self, block: usize, x: L) -> L;
+}
+
+struct AsIs;
+
+impl<L> Each<L> for AsIs {
+    #[inline(always)]
+    fn value(&self, _block: usize, x: L) -> L {
+        x
+    }
+}
+
+/// Through the prologue.
+struct Through<L, F> {
+    factors: [Factors<L>; 2],
+    activation: F,
+}
+
+impl<L: Round, F: Function> Each<L> for Through<L, F> {
+    #[inline(always)]
+    fn value(&self, block: usize, x: L) -> L {
+        self.factors[block].apply(x, self.activation)
     }
 }
 
@@ -164,13 +192,13 @@ impl Rounding {
     /// # Safety
     /// The blocks hold so many pixels, and there is room for as many.
     #[inline(always)]
-    unsafe fn run<L: Round>(&self, each: impl Fn(usize, L) -> L) {
+    unsafe fn run<L: Round>(&self, each: impl Each<L>) {
         let [low, high] = self.x;
         for p in 0..self.count {
             // SAFETY: the caller's.
             unsafe {
-                let low = each(0, L::load(low.add(p * LANES)));
-                let high = if high.is_null() { L::splat(0.0) } else { each(1, L::load(high.add(p * LANES))) };
+                let low = each.value(0, L::load(low.add(p * LANES)));
+                let high = if high.is_null() { L::splat(0.0) } else { each.value(1, L::load(high.add(p * LANES))) };
                 L::store_bf16(low, high, self.to.add(p * GROUP));
             }
         }

@@ -76,28 +76,64 @@ fn hard_sigmoid<L: Lanes>(x: L) -> L {
     x.mul_add(L::splat(1.0 / 6.0), L::splat(0.5)).max(L::splat(0.0)).min(L::splat(1.0))
 }
 
-/// Evaluates `$common` with the function of `activation`, so that a loop over many values decides once; the rare ones,
-/// whose code is long, take `$rare`.
+/// An activation as a type, for loops over many values that are compiled for each. Not a closure: one that is not inlined
+/// would lose the instruction set.
+pub(crate) trait Function: Copy {
+    fn value<L: Lanes>(self, x: L) -> L;
+}
+
+macro_rules! functions {
+    ($($name:ident)*) => {
+        $(
+            #[derive(Clone, Copy)]
+            pub(crate) struct $name;
+
+            impl Function for $name {
+                #[inline(always)]
+                fn value<L: Lanes>(self, x: L) -> L {
+                    apply(Activation::$name, x)
+                }
+            }
+        )*
+    };
+}
+functions!(Linear Relu Relu6 HSwish);
+
+/// An activation that is decided on at every value.
+#[derive(Clone, Copy)]
+pub(crate) struct Rare(pub Activation);
+
+impl Function for Rare {
+    #[inline(always)]
+    fn value<L: Lanes>(self, x: L) -> L {
+        apply(self.0, x)
+    }
+}
+
+/// Evaluates `$common` with the [`Function`] of `activation`; the rare ones, whose code is long, take `$rare`.
 macro_rules! with_activation {
-    ($activation:expr, $lanes:ty, |$f:ident| $common:expr, $rare:expr) => {
+    ($activation:expr, |$f:ident| $common:expr, |$r:ident| $rare:expr) => {
         match $activation {
             $crate::epilogue::Activation::Linear => {
-                let $f = |v: $lanes| v;
+                let $f = $crate::epilogue::Linear;
                 $common
             }
             $crate::epilogue::Activation::Relu => {
-                let $f = |v: $lanes| $crate::epilogue::relu(v);
+                let $f = $crate::epilogue::Relu;
                 $common
             }
             $crate::epilogue::Activation::Relu6 => {
-                let $f = |v: $lanes| $crate::epilogue::relu6(v);
+                let $f = $crate::epilogue::Relu6;
                 $common
             }
             $crate::epilogue::Activation::HSwish => {
-                let $f = |v: $lanes| $crate::epilogue::h_swish(v);
+                let $f = $crate::epilogue::HSwish;
                 $common
             }
-            _ => $rare,
+            rare => {
+                let $r = $crate::epilogue::Rare(rare);
+                $rare
+            }
         }
     };
 }
@@ -202,13 +238,12 @@ unsafe fn finish_pixels<L: Lanes, const B: usize>(
     };
     with_activation!(
         activation,
-        L,
         |f| for b in 0..B {
             for (p, pixel) in tile.iter().enumerate() {
-                finished(b, p, f(pixel[b]));
+                finished(b, p, f.value(pixel[b]));
             }
         },
-        {
+        |rare| {
             // By way of memory: a loop that indexes the tile would keep all of it in memory, in every product.
             for b in 0..B {
                 for (p, pixel) in tile.iter().enumerate() {
@@ -217,7 +252,7 @@ unsafe fn finish_pixels<L: Lanes, const B: usize>(
             }
             for b in 0..B {
                 for p in 0..tile.len() {
-                    finished(b, p, apply(activation, unsafe { L::load(y_at(b, p)) }));
+                    finished(b, p, rare.value(unsafe { L::load(y_at(b, p)) }));
                 }
             }
         }

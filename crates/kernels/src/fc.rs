@@ -118,7 +118,11 @@ pub(crate) unsafe fn task<L: Lanes, W: Weight, const B: usize>(t: &Task) {
                     (b, 2) if b >= B => product::<L, W, B, 2>(t, block, first),
                     (b, 3) if b >= B => product::<L, W, B, 3>(t, block, first),
                     (b, _) if b >= B => product::<L, W, B, IMAGES>(t, block, first),
-                    (_, left) => (first..first + left.min(IMAGES)).for_each(|i| product::<L, W, 1, 1>(t, block, i)),
+                    (_, left) => {
+                        for image in first..first + left.min(IMAGES) {
+                            product::<L, W, 1, 1>(t, block, image);
+                        }
+                    }
                 }
             }
         }
@@ -134,21 +138,13 @@ unsafe fn product<L: Lanes, W: Weight, const B: usize, const N: usize>(t: &Task,
         let x = t.x.add(first * t.x_image);
         let mut acc = [[[L::splat(0.0); N]; B]; WAYS];
         let whole = t.inputs / WAYS * WAYS;
-        let step = |acc: &mut [[L; N]; B], i: usize| {
-            for (b, acc) in acc.iter_mut().enumerate() {
-                let row = W::load::<L>(w.add((i * B + b) * LANES));
-                for (n, acc) in acc.iter_mut().enumerate() {
-                    *acc = L::splat(*x.add(n * t.x_image + i)).mul_add(row, *acc);
-                }
-            }
-        };
         for i in (0..whole).step_by(WAYS) {
             for (way, acc) in acc.iter_mut().enumerate() {
-                step(acc, i + way);
+                step::<L, W, B, N>(acc, w.add((i + way) * B * LANES), x.add(i + way), t.x_image);
             }
         }
         for i in whole..t.inputs {
-            step(&mut acc[0], i);
+            step::<L, W, B, N>(&mut acc[0], w.add(i * B * LANES), x.add(i), t.x_image);
         }
         let [first_way, second, third, fourth] = acc;
         for b in 0..B {
@@ -157,6 +153,25 @@ unsafe fn product<L: Lanes, W: Weight, const B: usize, const N: usize>(t: &Task,
                 let sum = first_way[b][n].add(second[b][n]).add(third[b][n].add(fourth[b][n]));
                 let y = t.y.add((first + n) * t.y_image + (block + b) * LANES);
                 apply(t.activation, sum.add(bias)).store(y);
+            }
+        }
+    }
+}
+
+/// Adds what one input gives: weights `w` of `B` blocks, and its value in `N` images that are `x_image` apart.
+#[inline(always)]
+unsafe fn step<L: Lanes, W: Weight, const B: usize, const N: usize>(
+    acc: &mut [[L; N]; B],
+    w: *const W,
+    x: *const f32,
+    x_image: usize,
+) {
+    for (b, acc) in acc.iter_mut().enumerate() {
+        // SAFETY: the caller's.
+        unsafe {
+            let row = W::load::<L>(w.add(b * LANES));
+            for (n, acc) in acc.iter_mut().enumerate() {
+                *acc = L::splat(*x.add(n * x_image)).mul_add(row, *acc);
             }
         }
     }

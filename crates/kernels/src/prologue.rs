@@ -3,7 +3,7 @@
 //! Applied to a strip while it lies in L1, so that neither a normalised nor a gated tensor is ever written to memory. It
 //! serves squeeze-and-excite's gate and, in training, batch norm with its non-linearity.
 
-use crate::epilogue::{Activation, apply, with_activation};
+use crate::epilogue::{Activation, Function, with_activation};
 use crate::isa::Lanes;
 use crate::layout::LANES;
 
@@ -74,8 +74,8 @@ pub(crate) struct Factors<L> {
 impl<L: Lanes> Factors<L> {
     /// The prologue of one pixel.
     #[inline(always)]
-    pub fn apply(self, x: L, activate: impl Fn(L) -> L) -> L {
-        activate(x.mul_add(self.scale, self.shift)).mul(self.gate)
+    pub fn apply(self, x: L, activation: impl Function) -> L {
+        activation.value(x.mul_add(self.scale, self.shift)).mul(self.gate)
     }
 }
 
@@ -106,7 +106,7 @@ impl Lanewise {
         // SAFETY: the caller's.
         unsafe {
             let each = Fill { factors: self.factors::<L>(block), x, y, count };
-            with_activation!(self.activation, L, |activate| each.run(activate), each.run(|v| apply(self.activation, v)))
+            with_activation!(self.activation, |f| each.run(f), |rare| each.run(rare))
         }
     }
 }
@@ -122,12 +122,12 @@ impl<L: Lanes> Fill<L> {
     /// # Safety
     /// As [`Lanewise::fill`].
     #[inline(always)]
-    unsafe fn run(&self, activate: impl Fn(L) -> L) {
+    unsafe fn run(&self, activation: impl Function) {
         for p in 0..self.count {
             // SAFETY: the caller's.
             unsafe {
                 let v = L::load(self.x.add(p * LANES));
-                self.factors.apply(v, &activate).store(self.y.add(p * LANES));
+                self.factors.apply(v, activation).store(self.y.add(p * LANES));
             }
         }
     }

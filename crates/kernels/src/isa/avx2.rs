@@ -46,6 +46,7 @@ impl Half for Single {
 }
 
 impl Lanes for Pair {
+    const REGISTERS: usize = 2;
     type Half = Single;
 
     #[inline(always)]

@@ -41,6 +41,7 @@ impl Half for Ymm {
 }
 
 impl Lanes for Zmm {
+    const REGISTERS: usize = 1;
     type Half = Ymm;
 
     #[inline(always)]

@@ -64,7 +64,7 @@ unsafe fn product<const P: usize, const B: usize>(t: &Task, strip: Strip, block:
     let groups = bf16::groups(t.inputs);
     // SAFETY: inside the task and the strip; two bf16 have the size of an integer.
     unsafe {
-        let bias: [__m512; B] = std::array::from_fn(|b| _mm512_loadu_ps(t.bias.add((block + b) * LANES)));
+        let bias: [Zmm; B] = std::array::from_fn(|b| Zmm(_mm512_loadu_ps(t.bias.add((block + b) * LANES))));
         let mut acc = [bias; P];
         let w = t.panels.cast::<f32>().add(block * bf16::block_len(groups));
         for group in 0..groups {
@@ -78,13 +78,13 @@ unsafe fn product<const P: usize, const B: usize>(t: &Task, strip: Strip, block:
                 for (p, acc) in acc.iter_mut().enumerate() {
                     let value = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*x.add(p * LANES + pair)));
                     for b in 0..B {
-                        acc[b] = _mm512_dpbf16_ps(acc[b], row[b], value);
+                        acc[b] = Zmm(_mm512_dpbf16_ps(acc[b].0, row[b], value));
                     }
                 }
             }
         }
         let at = block * t.y_block + (strip.first + pixel) * LANES;
         let residual = if t.residual.is_null() { t.residual } else { t.residual.add(at) };
-        finish(&acc.map(|blocks| blocks.map(Zmm)), t.activation, residual, t.y.add(at), t.y_block);
+        finish(&acc, t.activation, residual, t.y.add(at), t.y_block);
     }
 }

@@ -19,6 +19,8 @@ use crate::{dense, depthwise, elementwise, fc, grad, norm, peak, pointwise, pool
 /// The methods are safe to write down but only ever run inside the functions of a [`Tier`], which is handed out after
 /// the processor was asked for its instruction set. All are inlined into those functions.
 pub(crate) trait Lanes: Copy {
+    /// Registers that hold the lanes.
+    const REGISTERS: usize;
     /// The first eight lanes.
     type Half: Half;
     fn half(self) -> Self::Half;

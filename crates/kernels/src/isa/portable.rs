@@ -47,6 +47,7 @@ impl Array {
 }
 
 impl Lanes for Array {
+    const REGISTERS: usize = 4;
     type Half = HalfArray;
 
     #[inline(always)]

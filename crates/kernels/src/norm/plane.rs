@@ -1,7 +1,7 @@
 //! One plane of normalising, of its sums, or of the way back, on the lanes of an instruction set.
 
 use super::{BACKWARD, Kind, MOMENTS, Task};
-use crate::epilogue::{Activation, apply, derivative};
+use crate::epilogue::{Activation, Function, HSwish, Linear, Rare, Relu, Relu6, derivative, with_activation};
 use crate::isa::Lanes;
 use crate::layout::LANES;
 use crate::prologue::Factors;
@@ -45,64 +45,37 @@ pub(crate) unsafe fn task<L: Lanes>(t: &Task) {
     // A loop for each common activation, so that none decides at every pixel.
     // SAFETY: the caller's.
     unsafe {
-        match t.prologue.activation {
-            Activation::Linear => Plane::<L, Linear>::new(t, Linear).run(),
-            Activation::Relu => Plane::<L, Relu>::new(t, Relu).run(),
-            Activation::Relu6 => Plane::<L, Relu6>::new(t, Relu6).run(),
-            Activation::HSwish => Plane::<L, HSwish>::new(t, HSwish).run(),
-            rare => Plane::<L, Rare>::new(t, Rare(rare)).run(),
-        }
+        with_activation!(t.prologue.activation, |f| Plane::<L, _>::new(t, f).run(), |rare| Plane::<L, _>::new(t, rare)
+            .run())
     }
 }
 
-/// An activation as a type.
-trait Function: Copy {
-    fn value<L: Lanes>(self, x: L) -> L;
+/// The way back through an activation.
+trait Back: Function {
     /// `d` times the derivative at `x`.
     fn through<L: Lanes>(self, d: L, x: L) -> L;
 }
 
-macro_rules! functions {
-    ($($name:ident: |$d:ident, $x:ident| $through:expr;)*) => {
+macro_rules! back {
+    ($($name:ident: |$f:pat_param, $d:ident, $x:ident| $through:expr;)*) => {
         $(
-            #[derive(Clone, Copy)]
-            struct $name;
-
-            impl Function for $name {
-                #[inline(always)]
-                fn value<L: Lanes>(self, x: L) -> L {
-                    apply(Activation::$name, x)
-                }
-
+            impl Back for $name {
                 #[inline(always)]
                 fn through<L: Lanes>(self, $d: L, $x: L) -> L {
+                    let $f = self;
                     $through
                 }
             }
         )*
     };
 }
-functions!(
-    Linear: |d, _x| d;
-    Relu: |d, x| d.where_above(x, 0.0);
-    Relu6: |d, x| d.where_above(x, 0.0).where_below(x, 6.0);
-    HSwish: |d, x| d.mul(derivative(Activation::HSwish, x));
+back!(
+    Linear: |_, d, _x| d;
+    Relu: |_, d, x| d.where_above(x, 0.0);
+    Relu6: |_, d, x| d.where_above(x, 0.0).where_below(x, 6.0);
+    HSwish: |_, d, x| d.mul(derivative(Activation::HSwish, x));
+    Rare: |Rare(rare), d, x| d.mul(derivative(rare, x));
 );
-
-#[derive(Clone, Copy)]
-struct Rare(Activation);
-
-impl Function for Rare {
-    #[inline(always)]
-    fn value<L: Lanes>(self, x: L) -> L {
-        apply(self.0, x)
-    }
-
-    #[inline(always)]
-    fn through<L: Lanes>(self, d: L, x: L) -> L {
-        d.mul(derivative(self.0, x))
-    }
-}
 
 /// What stands for an operand that is not there.
 static ZERO: [f32; LANES] = [0.0; LANES];
@@ -122,7 +95,7 @@ struct Plane<'a, L, F> {
 }
 
 // SAFETY of all methods: the task's pointers cover its plane.
-impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
+impl<'a, L: Lanes, F: Back> Plane<'a, L, F> {
     #[inline(always)]
     unsafe fn new(t: &'a Task, function: F) -> Plane<'a, L, F> {
         let (other, other_pixel) = if t.other.is_null() { (ZERO.as_ptr(), 0) } else { (t.other, LANES) };
@@ -246,7 +219,8 @@ impl<'a, L: Lanes, F: Function> Plane<'a, L, F> {
         unsafe {
             match self.t.kind {
                 Kind::Backward => {
-                    let [a, b, c] = [0, 1, 2].map(|i| Self::lane(self.t.factors[i]));
+                    let [a, b, c] = self.t.factors;
+                    let (a, b, c) = (Self::lane(a), Self::lane(b), Self::lane(c));
                     for p in 0..pixels {
                         let v = self.x(p);
                         self.store(p, self.back(p, v).mul_add(a, v.mul_add(b, c)));

@@ -1,14 +1,18 @@
 //! The input's gradient of a strided depthwise convolution: every input gathers it from the outputs that saw it.
 
+use std::ops::Range;
+
 use super::Task;
 use crate::isa::Lanes;
 use crate::layout::LANES;
 use crate::window::Geometry;
 
-/// The taps that see an input: for coordinate `at` of `axis`, pairs of tap and output.
+/// The taps that see an input: for coordinate `at` of `axis`, pairs of tap and output. `S` is the stride, so that dividing
+/// costs nothing, or zero for any.
 #[inline(always)]
-fn taps_of(g: &Geometry, axis: usize, at: usize) -> impl Iterator<Item = (usize, isize)> {
-    let (stride, dilation, before) = (g.stride[axis], g.dilation[axis], g.before[axis]);
+fn taps_of<const S: usize>(g: &Geometry, axis: usize, at: usize) -> impl Iterator<Item = (usize, isize)> {
+    let stride = if S == 0 { g.stride[axis] } else { S };
+    let (dilation, before) = (g.dilation[axis], g.before[axis]);
     (0..g.kernel[axis]).filter_map(move |k| {
         let from = (at + before) as isize - (k * dilation) as isize;
         (from % stride as isize == 0).then_some((k, from / stride as isize))
@@ -24,9 +28,29 @@ struct Tap {
     output: isize,
 }
 
-/// Of a row of the input's gradient, every column that is `phase` beyond a multiple of the stride: the same taps see them.
+/// The task's rows of the input's gradient. `add` is added unless null.
+///
+/// # Safety
+/// The pointers cover the plane.
 #[inline(always)]
-pub(super) unsafe fn row<L: Lanes>(t: &Task, weights: *const f32, add: *const f32, row: usize, phase: usize) {
+pub(super) unsafe fn rows<L: Lanes>(t: &Task, weights: *const f32, add: *const f32) {
+    let stride = t.geometry.stride;
+    for row in t.rows.clone() {
+        for phase in 0..stride[1] {
+            // SAFETY: the caller's.
+            unsafe {
+                match stride {
+                    [2, 2] => columns::<L, 2>(t, weights, add, row, phase),
+                    _ => columns::<L, 0>(t, weights, add, row, phase),
+                }
+            }
+        }
+    }
+}
+
+/// Of a row, every column that is `phase` beyond a multiple of the stride: the same taps see them.
+#[inline(always)]
+unsafe fn columns<L: Lanes, const S: usize>(t: &Task, weights: *const f32, add: *const f32, row: usize, phase: usize) {
     /// As many as 5×5 has at stride 2; more take turns.
     const MOST: usize = 9;
     let g = &t.geometry;
@@ -34,8 +58,8 @@ pub(super) unsafe fn row<L: Lanes>(t: &Task, weights: *const f32, add: *const f3
     let (mut count, mut before) = (0, add);
     // SAFETY: the caller's.
     unsafe {
-        for (kh, oh) in taps_of(g, 0, row).filter(|(_, oh)| (0..g.output[0] as isize).contains(oh)) {
-            for (kw, output) in taps_of(g, 1, phase) {
+        for (kh, oh) in taps_of::<S>(g, 0, row).filter(|(_, oh)| (0..g.output[0] as isize).contains(oh)) {
+            for (kw, output) in taps_of::<S>(g, 1, phase) {
                 if count == MOST {
                     add_taps::<L>(t, &taps, before, row, phase);
                     (count, before) = (0, t.out);
@@ -61,37 +85,83 @@ unsafe fn add_taps<L: Lanes>(t: &Task, taps: &[Tap], before: *const f32, row: us
     // Columns that all taps see together.
     let first = taps.iter().map(|tap| -tap.output).max().unwrap_or(0).clamp(0, columns as isize) as usize;
     let last = taps.iter().map(|tap| width - tap.output).min().unwrap_or(0).clamp(first as isize, columns as isize);
-    let last = last as usize;
-    let at = |n: usize| (row * g.input[1] + phase + n * g.stride[1]) * LANES;
+    let at = (row * g.input[1] + phase) * LANES;
+    let line = Line {
+        before: if before.is_null() { before } else { before.wrapping_add(at) },
+        out: t.out.wrapping_add(at),
+        step: g.stride[1] * LANES,
+        width,
+    };
+    let inner = first..last as usize;
     // SAFETY: the input's columns exist, and so do the outputs that a tap is asked for.
     unsafe {
-        let start = |n: usize| if before.is_null() { L::splat(0.0) } else { L::load(before.add(at(n))) };
-        let outer = |n: usize| {
-            let mut acc = start(n);
-            for tap in taps.iter().filter(|tap| (0..width).contains(&(tap.output + n as isize))) {
-                acc = L::load(tap.dy.wrapping_add(n * LANES)).mul_add(L::load(tap.weights), acc);
-            }
-            acc.store(t.out.add(at(n)));
-        };
-        macro_rules! inner {
-            ($($taps:literal)*) => {
-                match taps.len() {
-                    $($taps => {
-                        let taps: &[Tap; $taps] = taps.first_chunk().expect("as many taps");
-                        let weights: [L; $taps] = std::array::from_fn(|i| L::load(taps[i].weights));
-                        for n in first..last {
-                            let mut acc = start(n);
-                            for (tap, w) in taps.iter().zip(weights) {
-                                acc = L::load(tap.dy.wrapping_add(n * LANES)).mul_add(w, acc);
-                            }
-                            acc.store(t.out.add(at(n)));
-                        }
-                    })*
-                    _ => (first..last).for_each(outer),
-                }
-            };
+        match taps.len() {
+            1 => line.all::<L, 1>(taps, inner.clone()),
+            2 => line.all::<L, 2>(taps, inner.clone()),
+            4 => line.all::<L, 4>(taps, inner.clone()),
+            6 => line.all::<L, 6>(taps, inner.clone()),
+            9 => line.all::<L, 9>(taps, inner.clone()),
+            _ => line.some::<L>(taps, inner.clone()),
         }
-        inner!(1 2 4 6 9);
-        (0..first).chain(last..columns).for_each(outer);
+        line.some::<L>(taps, 0..inner.start);
+        line.some::<L>(taps, inner.end..columns);
+    }
+}
+
+/// The columns of a phase in a row of the input's gradient. No closures: one that is not inlined would lose the instruction
+/// set.
+struct Line {
+    /// What taps add to, laid out as the output; null for zero.
+    before: *const f32,
+    out: *mut f32,
+    /// Values between columns.
+    step: usize,
+    /// Columns of the output's gradient.
+    width: isize,
+}
+
+impl Line {
+    /// What column `n` begins with.
+    #[inline(always)]
+    unsafe fn start<L: Lanes>(&self, n: usize) -> L {
+        // SAFETY: the caller's.
+        unsafe { if self.before.is_null() { L::splat(0.0) } else { L::load(self.before.add(n * self.step)) } }
+    }
+
+    /// Columns that all of `N` taps see.
+    #[inline(always)]
+    unsafe fn all<L: Lanes, const N: usize>(&self, taps: &[Tap], columns: Range<usize>) {
+        let taps: &[Tap; N] = taps.first_chunk().expect("as many taps");
+        // SAFETY: the caller's.
+        unsafe {
+            let mut weights = [L::splat(0.0); N];
+            for (w, tap) in weights.iter_mut().zip(taps) {
+                *w = L::load(tap.weights);
+            }
+            for n in columns {
+                let mut acc = self.start::<L>(n);
+                for (tap, w) in taps.iter().zip(weights) {
+                    acc = L::load(tap.dy.wrapping_add(n * LANES)).mul_add(w, acc);
+                }
+                acc.store(self.out.add(n * self.step));
+            }
+        }
+    }
+
+    /// Columns that some of the taps see.
+    #[inline(always)]
+    unsafe fn some<L: Lanes>(&self, taps: &[Tap], columns: Range<usize>) {
+        for n in columns {
+            // SAFETY: the caller's.
+            unsafe {
+                let mut acc = self.start::<L>(n);
+                for tap in taps {
+                    if (0..self.width).contains(&(tap.output + n as isize)) {
+                        acc = L::load(tap.dy.wrapping_add(n * LANES)).mul_add(L::load(tap.weights), acc);
+                    }
+                }
+                acc.store(self.out.add(n * self.step));
+            }
+        }
     }
 }
