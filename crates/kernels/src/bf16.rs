@@ -143,11 +143,7 @@ unsafe fn round_strip<L: Round>(t: &Task, strip: Strip) {
             };
             let second = if has_second { first + 1 } else { first };
             let factors = [prologue.factors::<L>(first), prologue.factors::<L>(second)];
-            with_activation!(
-                prologue.activation,
-                |activation| rounding.run(Through { factors, activation }),
-                |activation| rounding.run(Through { factors, activation })
-            )
+            with_activation!(prologue.activation, |activation| rounding.run(Through { factors, activation }))
         }
     }
 }

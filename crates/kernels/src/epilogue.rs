@@ -76,8 +76,7 @@ fn hard_sigmoid<L: Lanes>(x: L) -> L {
     x.mul_add(L::splat(1.0 / 6.0), L::splat(0.5)).max(L::splat(0.0)).min(L::splat(1.0))
 }
 
-/// An activation as a type, for loops over many values that are compiled for each. Not a closure: one that is not inlined
-/// would lose the instruction set.
+/// An activation as a type, for loops over many values that are compiled for each.
 pub(crate) trait Function: Copy {
     fn value<L: Lanes>(self, x: L) -> L;
 }
@@ -110,8 +109,12 @@ impl Function for Rare {
     }
 }
 
-/// Evaluates `$common` with the [`Function`] of `activation`; the rare ones, whose code is long, take `$rare`.
+/// Evaluates `$common` with the [`Function`] of `activation`; the rare ones, whose code is long, take `$rare` where there is
+/// one.
 macro_rules! with_activation {
+    ($activation:expr, |$f:ident| $all:expr) => {
+        $crate::epilogue::with_activation!($activation, |$f| $all, |$f| $all)
+    };
     ($activation:expr, |$f:ident| $common:expr, |$r:ident| $rare:expr) => {
         match $activation {
             $crate::epilogue::Activation::Linear => {
@@ -221,6 +224,19 @@ pub(crate) unsafe fn finish<L: Lanes, const P: usize, const B: usize>(
     }
 }
 
+/// Adds the residual, unless null, and stores.
+///
+/// # Safety
+/// Sixteen values lie at `at` of `y` and of the residual.
+#[inline(always)]
+unsafe fn finished<L: Lanes>(v: L, residual: *const f32, y: *mut f32, at: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        let v = if residual.is_null() { v } else { v.add(L::load(residual.add(at))) };
+        v.store(y.add(at));
+    }
+}
+
 /// As [`finish`].
 #[inline(always)]
 unsafe fn finish_pixels<L: Lanes, const B: usize>(
@@ -230,29 +246,25 @@ unsafe fn finish_pixels<L: Lanes, const B: usize>(
     y: *mut f32,
     block: usize,
 ) {
-    let y_at = |b: usize, p: usize| y.wrapping_add(b * block + p * 16);
+    let at = |b: usize, p: usize| b * block + p * 16;
     // SAFETY of all below: the caller's.
-    let finished = |b: usize, p: usize, v: L| unsafe {
-        let v = if residual.is_null() { v } else { v.add(L::load(residual.add(b * block + p * 16))) };
-        v.store(y_at(b, p));
-    };
     with_activation!(
         activation,
         |f| for b in 0..B {
             for (p, pixel) in tile.iter().enumerate() {
-                finished(b, p, f.value(pixel[b]));
+                unsafe { finished(f.value(pixel[b]), residual, y, at(b, p)) };
             }
         },
         |rare| {
             // By way of memory: a loop that indexes the tile would keep all of it in memory, in every product.
             for b in 0..B {
                 for (p, pixel) in tile.iter().enumerate() {
-                    unsafe { pixel[b].store(y_at(b, p)) };
+                    unsafe { pixel[b].store(y.add(at(b, p))) };
                 }
             }
             for b in 0..B {
                 for p in 0..tile.len() {
-                    finished(b, p, rare.value(unsafe { L::load(y_at(b, p)) }));
+                    unsafe { finished(rare.value(L::load(y.add(at(b, p)))), residual, y, at(b, p)) };
                 }
             }
         }

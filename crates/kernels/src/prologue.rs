@@ -90,11 +90,15 @@ impl Lanewise {
     /// The prologue reaches to `block`.
     #[inline(always)]
     pub unsafe fn factors<L: Lanes>(&self, block: usize) -> Factors<L> {
+        let at = block * LANES;
         // SAFETY: the caller's.
-        let load = |p: *const f32, otherwise: f32| unsafe {
-            if p.is_null() { L::splat(otherwise) } else { L::load(p.add(block * LANES)) }
-        };
-        Factors { scale: load(self.scale, 1.0), shift: load(self.shift, 0.0), gate: load(self.gate, 1.0) }
+        unsafe {
+            Factors {
+                scale: load_or(self.scale, at, 1.0),
+                shift: load_or(self.shift, at, 0.0),
+                gate: load_or(self.gate, at, 1.0),
+            }
+        }
     }
 
     /// `count` pixels of `block` from `x` to `y`.
@@ -106,9 +110,19 @@ impl Lanewise {
         // SAFETY: the caller's.
         unsafe {
             let each = Fill { factors: self.factors::<L>(block), x, y, count };
-            with_activation!(self.activation, |f| each.run(f), |rare| each.run(rare))
+            with_activation!(self.activation, |activation| each.run(activation))
         }
     }
+}
+
+/// The lanes `at` values from `p` on, or `otherwise` where it is null.
+///
+/// # Safety
+/// Sixteen values lie there, unless it is null.
+#[inline(always)]
+unsafe fn load_or<L: Lanes>(p: *const f32, at: usize, otherwise: f32) -> L {
+    // SAFETY: the caller's.
+    unsafe { if p.is_null() { L::splat(otherwise) } else { L::load(p.add(at)) } }
 }
 
 struct Fill<L> {

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::ops::Range;
+
 use common::{activation, assert_close, blocked, geometry, random, widened};
 use mobilenet_kernels::dense::Source;
 use mobilenet_kernels::depthwise::Depthwise;
@@ -198,6 +200,10 @@ impl Got {
         Got { dw: nan(weights), dx: nan(dims.blocked_len()), sums: nan(sums) }
     }
 
+    fn bits(&self) -> Vec<u32> {
+        [&self.dw, &self.dx, &self.sums].into_iter().flatten().map(|v| v.to_bits()).collect()
+    }
+
     #[track_caller]
     fn check(&self, isa: Isa, parts: usize, want: &Want) {
         assert_plain("weights", isa, &self.dw, &want.dw);
@@ -211,6 +217,73 @@ impl Got {
             };
             let got: Vec<f32> = (0..n * c).map(|i| of(i / c, i % c)).collect();
             assert_plain("sums", isa, &got, want);
+        }
+    }
+}
+
+#[test]
+fn the_weights_gradient_of_many_images_is_the_sum_of_each_ones() {
+    // So many images with so many channels share sums.
+    const IMAGES: usize = 33;
+    const CHANNELS: usize = 129;
+    let window = |side: usize, kernel: usize, stride: usize, dilation: usize| {
+        let before = (kernel - 1) * dilation / 2;
+        let output = (side + 2 * before - (kernel - 1) * dilation - 1) / stride + 1;
+        let pair = |v: usize| [v; 2];
+        Geometry {
+            input: pair(side),
+            output: pair(output),
+            kernel: pair(kernel),
+            stride: pair(stride),
+            dilation: pair(dilation),
+            before: pair(before),
+        }
+    };
+    for (i, g) in [window(7, 3, 1, 1), window(4, 5, 1, 1), window(8, 5, 2, 1), window(6, 2, 1, 1), window(5, 3, 1, 2)]
+        .into_iter()
+        .enumerate()
+    {
+        let dims = |n: usize, [h, w]: [usize; 2]| Dims { n, c: CHANNELS, h, w };
+        let of = |seed: usize, size| blocked(&random(seed as u64, dims(IMAGES, size).len()), dims(IMAGES, size));
+        let (x, raw, gradient) = (of(i, g.input), of(i + 10, g.output), of(i + 20, g.output));
+        let taps = g.kernel[0] * g.kernel[1];
+        for isa in Isa::available() {
+            let back = |images: Range<usize>, threads: usize| {
+                let part = |v: &[f32]| {
+                    let image = v.len() / IMAGES;
+                    v[images.start * image..images.end * image].to_vec()
+                };
+                let [x, raw, gradient] = [&x, &raw, &gradient].map(|v| part(v));
+                let (n, mut dw) = (images.len(), vec![f32::NAN; CHANNELS * taps]);
+                let mut scratch = vec![f32::NAN; depthwise::scratch(CHANNELS, n, &g, threads)];
+                let back = Backward { prologue: Prologue::default(), gradient: Some(&gradient), spread: None };
+                depthwise::back(
+                    isa,
+                    &Pool::new(threads),
+                    depthwise::Call {
+                        input: dims(n, g.input),
+                        geometry: g,
+                        incoming: Incoming { x: &raw, back, factors: None },
+                        x: &x,
+                        prologue: Prologue::default(),
+                        dw: &mut dw,
+                        dx: None,
+                        add: None,
+                        outgoing: None,
+                        scratch: &mut scratch,
+                    },
+                );
+                dw
+            };
+            let all = back(0..IMAGES, 1);
+            let mut sum = vec![0.0; all.len()];
+            for image in 0..IMAGES {
+                sum.iter_mut().zip(back(image..image + 1, 1)).for_each(|(sum, v)| *sum += v);
+            }
+            assert_plain("sum of images", isa, &all, &sum);
+            for threads in [2, 3] {
+                assert!(back(0..IMAGES, threads) == all, "{isa}, {threads} threads, {g:?}");
+            }
         }
     }
 }
@@ -317,14 +390,19 @@ proptest! {
             if g.stride == [1; 2] {
                 layer.set_flipped(&weights);
             }
-            let mut got = Got::new(weights.len(), dims, 1);
-            let mut scratch = vec![f32::NAN; depthwise::scratch(c, n, &g, threads)];
-            depthwise::back(isa, &Pool::new(threads), depthwise::Call {
-                input: dims, geometry: g, incoming: way.incoming(), x: &way.x.blocked, prologue: way.prologue(),
-                dw: &mut got.dw, dx: Some((&layer, &mut got.dx)), add: way.added(),
-                outgoing: Some(way.outgoing(&mut got.sums)), scratch: &mut scratch,
-            });
+            let back = |threads: usize| {
+                let mut got = Got::new(weights.len(), dims, 1);
+                let mut scratch = vec![f32::NAN; depthwise::scratch(c, n, &g, threads)];
+                depthwise::back(isa, &Pool::new(threads), depthwise::Call {
+                    input: dims, geometry: g, incoming: way.incoming(), x: &way.x.blocked, prologue: way.prologue(),
+                    dw: &mut got.dw, dx: Some((&layer, &mut got.dx)), add: way.added(),
+                    outgoing: Some(way.outgoing(&mut got.sums)), scratch: &mut scratch,
+                });
+                got
+            };
+            let (got, alone) = (back(threads), back(1));
             got.check(isa, 1, &want);
+            prop_assert_eq!(got.bits(), alone.bits(), "{} on {} threads", isa, threads);
         }
     }
 

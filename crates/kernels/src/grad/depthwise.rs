@@ -59,8 +59,8 @@ pub fn scratch(channels: usize, images: usize, geometry: &Geometry, threads: usi
 /// Shards of the weights' gradient: enough for many threads where there are few blocks, few enough that they cost less to
 /// add up than they were to make.
 fn shards(images: usize, blocks: usize) -> usize {
-    /// Shards of all blocks together, at least.
-    const ALL: usize = 64;
+    /// Shards of all blocks together, at least, where there are as many images: some for each of 64 threads.
+    const ALL: usize = 256;
     images.min(super::shards(images).max(ALL / blocks))
 }
 
@@ -76,12 +76,13 @@ fn taps(geometry: &Geometry) -> usize {
 /// Gradients of the weights, of the input where wanted, and its sums where wanted.
 ///
 /// # Panics
-/// Where a buffer's length does not fit.
+/// Where a buffer's length does not fit; without images, channels or outputs.
 pub fn back(isa: Isa, pool: &Pool, call: Call) {
     let Call { input, geometry, incoming, x, prologue, dw, dx, add, outgoing, scratch } = call;
     let tier = Tier::of(isa);
     geometry.check();
     assert_eq!(geometry.input, [input.h, input.w], "the window's input");
+    assert!(input.n > 0 && input.c > 0 && geometry.pixels()[1] > 0, "nothing to learn from: {input:?}");
     let [x_len, y_len] = geometry.pixels().map(|pixels| volume(&[pixels, LANES]));
     let (count, taps) = (blocks(input.c), taps(&geometry));
     let output = Dims { h: geometry.output[0], w: geometry.output[1], ..input };

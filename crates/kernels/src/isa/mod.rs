@@ -17,7 +17,9 @@ use crate::{dense, depthwise, elementwise, fc, grad, norm, peak, pointwise, pool
 /// Sixteen `f32` lanes: one pixel of one channel block.
 ///
 /// The methods are safe to write down but only ever run inside the functions of a [`Tier`], which is handed out after
-/// the processor was asked for its instruction set. All are inlined into those functions.
+/// the processor was asked for its instruction set. All are inlined into those functions, and so must be whatever calls them
+/// for every value: functions marked `#[inline(always)]`, macros, types. A closure that the compiler does not inline lacks
+/// the instruction set, and every method in it becomes a call; `scripts/outlined` lists what is left of that.
 pub(crate) trait Lanes: Copy {
     /// Registers that hold the lanes.
     const REGISTERS: usize;

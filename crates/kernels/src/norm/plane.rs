@@ -7,7 +7,7 @@ use crate::layout::LANES;
 use crate::prologue::Factors;
 
 /// Sums of `$n` values over the pixels: `$each` adds pixel `$p` to the sums `$acc`. Four at once of each: a single sum would
-/// wait for its own last step. A macro, since a closure that is not inlined would lose the instruction set.
+/// wait for its own last step. A macro, not a closure: see [`Lanes`].
 macro_rules! sums {
     ($lanes:ty, $n:literal, $pixels:expr, |$p:ident, $acc:ident| $each:expr) => {{
         const WAYS: usize = 4;
@@ -44,10 +44,7 @@ macro_rules! sums {
 pub(crate) unsafe fn task<L: Lanes>(t: &Task) {
     // A loop for each common activation, so that none decides at every pixel.
     // SAFETY: the caller's.
-    unsafe {
-        with_activation!(t.prologue.activation, |f| Plane::<L, _>::new(t, f).run(), |rare| Plane::<L, _>::new(t, rare)
-            .run())
-    }
+    unsafe { with_activation!(t.prologue.activation, |activation| Plane::<L, _>::new(t, activation).run()) }
 }
 
 /// The way back through an activation.

@@ -108,8 +108,7 @@ unsafe fn add_taps<L: Lanes>(t: &Task, taps: &[Tap], before: *const f32, row: us
     }
 }
 
-/// The columns of a phase in a row of the input's gradient. No closures: one that is not inlined would lose the instruction
-/// set.
+/// The columns of a phase in a row of the input's gradient.
 struct Line {
     /// What taps add to, laid out as the output; null for zero.
     before: *const f32,

@@ -58,7 +58,7 @@ impl Seen {
 #[inline(always)]
 pub(super) unsafe fn all_taps<L: Lanes>(t: &Task, x: *const f32, is_added: bool) {
     let g = &t.geometry;
-    // As many sums at once as hide the time that one takes, and as fit the registers.
+    // As many sums at once as hide the time that one takes, and as fit sixteen registers of AVX2, thirty-two of AVX-512.
     // SAFETY: the caller's.
     unsafe {
         for kh in 0..g.kernel[0] {
