@@ -76,9 +76,6 @@ pub struct Train {
     /// Go on from the folder's checkpoint, also with other settings or photos; begin where there is none
     #[arg(long, help_heading = HEADINGS[0])]
     resume: bool,
-    /// Whether the folder holds the run of the same command
-    #[arg(skip)]
-    is_again: bool,
     #[arg(long, value_name = "SECONDS", help_heading = HEADINGS[0],
         help = help("Between two checkpoints within an epoch; every epoch ends with one", "checkpoint_every"))]
     checkpoint_every: Option<String>,
@@ -178,7 +175,6 @@ impl Train {
             let machine = self.machine(&ranks)?;
             return self.changes.run(from, self.data.as_deref(), &self.folder, self.json, &machine);
         }
-        self.is_again = ranks.all(self.is_again())?;
         let Prepared { mut trainer, recipe, seconds, folder, photos, validation } = ranks.all(self.prepare(&ranks))?;
         let stop = Arc::new(AtomicBool::new(false));
         // After all processes have read what is there, the first one writes.
@@ -240,21 +236,22 @@ impl Train {
         [Some(&train), validation.as_ref()].into_iter().flatten().for_each(print::ignored);
         let photos = train.len() + validation.as_ref().map_or(0, Dataset::len);
         let folder = ranks.is_first().then(|| RunFolder::open(&self.folder)).transpose()?;
-        let found = self.checkpoint()?;
-        let (is_resumed, kept) = (found.is_some(), found.as_ref().map(|found| found.checkpoint.recipe.clone()));
+        let found = self.found(&train)?;
+        let is_resumed = found.is_some();
+        let base = self.base(found.as_ref().map(|(_, kept)| kept))?;
         let start = match found {
-            Some(found) => {
+            Some((found, kept)) => {
                 if self.from.is_some() {
                     note!("--from is not read: the checkpoint has the weights");
                 }
-                let network = self.trained(&found)?;
+                let network = self.trained(&found, &kept);
                 Some((Start::checkpoint(found), network))
             }
-            None => self.weights()?,
+            None => self.weights(base.as_ref())?,
         };
         let network = start.as_ref().and_then(|(_, network)| network.as_ref());
         let mut seconds = None;
-        let recipe = match self.base(kept.as_deref())? {
+        let recipe = match base {
             Some(base) => self.recipe(base, network)?,
             None => {
                 doctor::look(self.data(), self.validation.as_deref(), photos, self.run.threads())?;
@@ -364,22 +361,21 @@ impl Train {
     }
 
     /// The settings that flags change, those of a file or of a run that goes on; without either, they are to be chosen.
-    fn base(&self, kept: Option<&str>) -> Result<Option<Recipe>, Failure> {
+    fn base(&self, kept: Option<&Recipe>) -> Result<Option<Recipe>, Failure> {
         let own = self.folder.join(RECIPE);
         Ok(match (&self.recipe, kept) {
             (Some(file), _) if file.as_os_str() == DEFAULT => Some(Recipe::default()),
             (Some(file), _) => Some(Recipe::from_file(file)?),
             // A run goes on as it began; flags may say otherwise.
-            (None, _) if self.goes_on() && own.exists() => Some(Recipe::from_file(&own)?),
-            (None, Some(kept)) => Some(Recipe::from_toml(kept)?),
-            (None, None) => None,
+            (None, kept) if (self.resume || kept.is_some()) && own.exists() => Some(Recipe::from_file(&own)?),
+            (None, kept) => kept.cloned(),
         })
     }
 
-    /// Whether there are settings that flags change, and none to be chosen.
+    /// Whether [`base`](Self::base) will give settings, or this command be refused.
     fn has_recipe(&self) -> bool {
-        let is_begun = || self.folder.join(RECIPE).exists() || Checkpoint::is_in(&self.folder);
-        self.recipe.is_some() || self.goes_on() && is_begun()
+        let is_begun = Checkpoint::is_in(&self.folder) || self.resume && self.folder.join(RECIPE).exists();
+        self.recipe.is_some() || is_begun
     }
 
     /// Settings for these photos and this machine, with what flags say.

@@ -162,6 +162,11 @@ fn settings_that_a_run_keeps_are_refused_when_it_goes_on() {
         )
     };
     folder.refused("train photos -o run --lr 0.3", &other("settings or classes"));
+    // Nor does the same command go on with settings that another one left in the folder.
+    let recipe = fs::read_to_string(folder.path("run/recipe.toml")).unwrap();
+    folder.write("run/recipe.toml", recipe.replace("weight_decay = ", "weight_decay = 1"));
+    folder.refused("train photos -o run", &other("settings or classes"));
+    folder.write("run/recipe.toml", recipe);
     folder.write("photos/red/more.bmp", photo(20, CLASSES[2].1, 99));
     let ended = folder.run("train photos -o run");
     assert_eq!((ended.code, ended.err.lines().last().unwrap()), (2, &*format!("error: {}", other("photos"))));

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use mobilenet::arch::{self, WidthRule};
-use mobilenet::data::Splits;
+use mobilenet::data::Dataset;
 use mobilenet::net::built_in;
 use mobilenet::net::preprocessing::Preprocessing;
 use mobilenet::train::Recipe;
@@ -28,40 +28,32 @@ impl Train {
         Path::new("runs").join(name.chars().map(safe).collect::<String>())
     }
 
-    /// Whether the folder's checkpoint is gone on from, where there is one.
-    pub(super) fn goes_on(&self) -> bool {
-        self.resume || self.is_again
-    }
-
-    /// Whether the folder holds a run that this command began, which then goes on: its classes and all its settings are those
-    /// that the command has now.
-    pub(super) fn is_again(&self) -> Result<bool, Failure> {
-        if self.resume || !Checkpoint::is_in(&self.folder) {
-            return Ok(false);
+    /// The checkpoint to go on from, and its recipe; one that nobody wants to go on from must not be overwritten.
+    pub(super) fn found(&self, photos: &Dataset) -> Result<Option<(Found, Recipe)>, Failure> {
+        let folder = self.folder.display();
+        if !Checkpoint::is_in(&self.folder) {
+            if self.resume {
+                note!("{folder} holds no checkpoint yet: training begins");
+            }
+            return Ok(None);
         }
         let found = Checkpoint::load(&self.folder)?;
-        let kept = Recipe::from_toml(&found.checkpoint.recipe)?;
-        let base = self.base(None)?.unwrap_or_else(|| kept.clone());
-        let is_same = self.recipe(base, self.trained(&found)?.as_ref()).is_ok_and(|recipe| recipe == kept)
-            && Splits::open(self.data())?.train.classes() == found.checkpoint.classes;
-        if is_same {
-            let folder = self.folder.display();
+        let kept = Recipe::from_toml(&found.checkpoint.recipe)
+            .map_err(|error| Failure::bad(format!("{}: {error}", found.path.display())))?;
+        if !self.resume {
+            if !self.is_same(&found, &kept, photos)? {
+                return Err(self.is_another("settings or classes"));
+            }
             note!("goes on with the run in {folder}; another folder, by -o, begins a new one");
         }
-        Ok(is_same)
+        Ok(Some((found, kept)))
     }
 
-    /// The checkpoint to go on from; one that nobody wants to go on from must not be overwritten.
-    pub(super) fn checkpoint(&self) -> Result<Option<Found>, Failure> {
-        match (self.goes_on(), Checkpoint::is_in(&self.folder)) {
-            (true, true) => Ok(Some(Checkpoint::load(&self.folder)?)),
-            (true, false) => {
-                note!("{} holds no checkpoint yet: training begins", self.folder.display());
-                Ok(None)
-            }
-            (false, true) => Err(self.is_another("settings or classes")),
-            (false, false) => Ok(None),
-        }
+    /// Whether this command began a checkpoint's run: its classes and all its settings are those that the command has now.
+    fn is_same(&self, found: &Found, kept: &Recipe, photos: &Dataset) -> Result<bool, Failure> {
+        let base = self.base(Some(kept))?.expect("a run has a recipe");
+        let is_same = self.recipe(base, self.trained(found, kept).as_ref()).is_ok_and(|recipe| recipe == *kept);
+        Ok(is_same && photos.classes() == found.checkpoint.classes)
     }
 
     fn is_another(&self, what: &str) -> Failure {
@@ -85,18 +77,18 @@ impl Train {
         Ok(())
     }
 
-    /// Weights to begin with, and their network.
+    /// Weights to begin with, and their network; `base` is what flags change, unless settings are to be chosen.
     ///
     /// # Errors
     /// None, where the classifier is to be learned first, or alone.
-    pub(super) fn weights(&self) -> Result<Option<(Start, Option<Begun>)>, Failure> {
+    pub(super) fn weights(&self, base: Option<&Recipe>) -> Result<Option<(Start, Option<Begun>)>, Failure> {
+        let mut recipe = base.cloned().unwrap_or_default();
+        self.settle(&mut recipe)?;
         let begun = match &self.from {
             Some(from) if from.as_os_str() == RANDOM => None,
             Some(from) => Some(begin(from)?),
-            None => self.built_in()?,
+            None => self.built_in(base.map(|_| &recipe))?,
         };
-        let mut recipe = self.base(None)?.unwrap_or_default();
-        self.settle(&mut recipe)?;
         if recipe.head_first && begun.is_none() {
             return Err(Failure::bad(
                 "the classifier is to be learned first, or alone, on features of a network, and random weights have none: \
@@ -106,30 +98,27 @@ impl Train {
         Ok(begun.map(|(start, begun)| (start, Some(begun))))
     }
 
-    /// The built-in network, where no flag names another, and settings are chosen, or are those of a run that began with it.
-    fn built_in(&self) -> Result<Option<(Start, Begun)>, Failure> {
-        if self.flags()?.iter().any(|(key, _)| NETWORK.contains(&key.as_str())) {
+    /// The built-in network, where no flag names another, and settings are chosen, or `recipe` is that of a run that began
+    /// with it.
+    fn built_in(&self, recipe: Option<&Recipe>) -> Result<Option<(Start, Begun)>, Failure> {
+        let names_another = self.flags()?.iter().any(|(key, _)| NETWORK.contains(&key.as_str()));
+        if names_another || recipe.is_some_and(|recipe| !recipe.head_first) {
             return Ok(None);
         }
         let (start, begun) = begin(Path::new(built_in::NAME))?;
-        let is_wanted = match self.base(None)? {
-            Some(mut recipe) => {
-                self.settle(&mut recipe)?;
-                recipe.head_first && begun.is_of(&recipe)
-            }
-            None => true,
-        };
-        Ok(is_wanted.then_some((start, begun)))
+        Ok(recipe.is_none_or(|recipe| begun.is_of(recipe)).then_some((start, begun)))
     }
 
     /// The network that a checkpoint's run took from `--from` when it began.
-    pub(super) fn trained(&self, found: &Found) -> Result<Option<Begun>, Failure> {
-        if self.from.is_none() {
-            return Ok(None);
-        }
-        let Recipe { width, width_rule, total_stride, .. } = Recipe::from_toml(&found.checkpoint.recipe)?;
-        let model = found.checkpoint.network.table.name.clone();
-        Ok(Some(Begun { model, width, width_rule, total_stride: Some(total_stride), preprocessing: None }))
+    pub(super) fn trained(&self, found: &Found, kept: &Recipe) -> Option<Begun> {
+        let &Recipe { width, width_rule, total_stride, .. } = kept;
+        self.from.as_ref().map(|_| Begun {
+            model: found.checkpoint.network.table.name.clone(),
+            width,
+            width_rule,
+            total_stride: Some(total_stride),
+            preprocessing: None,
+        })
     }
 }
 
