@@ -95,6 +95,15 @@ pub struct About {
     pub training: Option<serde_json::Value>,
 }
 
+impl About {
+    /// Whether the answer for a photo is that the network does not know: its likeliest class has a probability below the
+    /// threshold, or its similarity to the nearest exemplar, where there are any, is below the familiarity.
+    pub fn is_unknown(&self, probability: f64, similarity: impl FnOnce() -> Option<f32>) -> bool {
+        self.threshold.is_some_and(|threshold| probability < f64::from(threshold))
+            || self.familiarity.is_some_and(|least| similarity().is_some_and(|similarity| similarity < least))
+    }
+}
+
 /// What a weights file was found to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recognised {
@@ -471,5 +480,24 @@ fn guess_epsilon(origin: Origin, family: Family, padding: Padding, guesses: &mut
             guesses.push("batch-norm epsilon: 0.001 (the file does not say; --bn-epsilon otherwise)".into());
             1e-3
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_is_what_is_below_either_limit() {
+        let is_unknown = |threshold, familiarity, probability, similarity| {
+            About { threshold, familiarity, ..About::default() }.is_unknown(probability, || similarity)
+        };
+        assert!(!is_unknown(None, None, 0.0, Some(-1.0)));
+        assert!(is_unknown(Some(0.5), None, 0.49, None) && !is_unknown(Some(0.5), None, 0.5, None));
+        assert!(is_unknown(None, Some(0.3), 1.0, Some(0.29)) && !is_unknown(None, Some(0.3), 1.0, Some(0.3)));
+        // Without exemplars there is nothing to be like.
+        assert!(!is_unknown(Some(0.5), Some(0.3), 0.6, None));
+        let surely = About { threshold: Some(0.5), familiarity: Some(0.3), ..About::default() };
+        assert!(surely.is_unknown(0.1, || unreachable!("the probability says it")));
     }
 }

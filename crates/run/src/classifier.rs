@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mobilenet_kernels::{Isa, Pool, cpu};
+use mobilenet_net::Loaded;
 use mobilenet_net::preprocessing::Preprocessing;
 use mobilenet_net::recognise::{Outputs, Overrides, Recognised};
-use mobilenet_net::{About, Loaded};
 
 use crate::arena::Arena;
 use crate::classify::{class_probabilities, label_probabilities, top_k_among};
@@ -210,12 +210,10 @@ impl Classifier {
     fn answer_in(&self, arena: &mut Arena, image: &Image, top: usize) -> Answer {
         let logits = self.logits_in(arena, image);
         let likeliest = self.named(&logits, top);
-        let About { threshold, familiarity, .. } = &self.recognised.about;
-        let is_below = |threshold: f32| likeliest.iter().all(|answer| answer.probability < threshold);
         let features = arena.output(self.program.graph().features_tap()).unwrap_or_default();
-        let is_strange =
-            |least: f32| self.familiar.as_ref().is_some_and(|familiar| familiar.similarity(features) < least);
-        let is_unknown = threshold.is_some_and(is_below) || familiarity.is_some_and(is_strange);
+        let similarity = || self.familiar.as_ref().map(|familiar| familiar.similarity(features));
+        let surest = likeliest.iter().map(|answer| f64::from(answer.probability)).fold(0.0, f64::max);
+        let is_unknown = self.recognised.about.is_unknown(surest, similarity);
         Answer { likeliest, is_unknown }
     }
 

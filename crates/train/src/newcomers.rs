@@ -43,12 +43,11 @@ pub(crate) fn learn(head: &mut Head, old: &Exemplars, new: &Exemplars, every: us
     }
     let first = head.with(descend(head, old, &learned));
     let familiar = Familiar::of(new.len, [&*old.rows, &*learned.rows].concat());
-    let is_known = |row: &[f32]| {
+    let is_unknown = |row: &[f32]| {
         let sureness = class_probabilities(&first.logits(row), false).into_iter().fold(0.0, f32::max);
-        about.threshold.is_none_or(|threshold| sureness >= threshold)
-            && about.familiarity.is_none_or(|least| familiar.similarity(row) >= least)
+        about.is_unknown(f64::from(sureness), || Some(familiar.similarity(row)))
     };
-    let is_right = |row: &[f32], class: u32| first.answer(row) == class as usize && is_known(row);
+    let is_right = |row: &[f32], class: u32| first.answer(row) == class as usize && !is_unknown(row);
     let right = held_out.iter().filter(|(row, class)| is_right(row, *class)).count();
     let all = head.with(descend(head, old, new));
     let kept = old.iter().filter(|(row, _)| all.answer(row) == head.answer(row)).count();

@@ -50,14 +50,12 @@ impl Predictions {
         refusals(&known, Some(&unknown), shares.iter().filter_map(least))
     }
 
-    /// The share of these photos that a file's own rule answers 'unknown': the likeliest class below its threshold, or the
-    /// photo less similar to the file's exemplars than its familiarity.
+    /// The share of these photos that a file's own rule answers 'unknown': [`About::is_unknown`].
     pub fn refused_by(&self, about: &About) -> f64 {
-        let threshold = about.threshold.map_or(0.0, f64::from);
-        let familiarity = about.familiarity.unwrap_or(-1.0);
-        let similarities = self.similarities.iter().copied().chain(std::iter::repeat(1.0));
-        let is_refused = |(sureness, similarity): &(f64, f32)| *sureness < threshold || *similarity < familiarity;
-        self.sureness().zip(similarities).filter(is_refused).count() as f64 / self.len() as f64
+        let similarities = self.similarities.iter().copied().map(Some).chain(std::iter::repeat(None));
+        let photos = self.sureness().zip(similarities);
+        photos.filter(|&(sureness, similarity)| about.is_unknown(sureness, || similarity)).count() as f64
+            / self.len() as f64
     }
 
     /// The largest threshold that refuses at most this share (0 … 1) of these photos, a hair below the probability of the
