@@ -150,21 +150,20 @@ impl NormState {
         let shared = group.map(|group| shared::Moments::new(sums, v.mean, group));
         for block in 0..blocks(sums.channels) {
             let own = match (statistics, &shared) {
-                (Statistics::Batch { .. }, None) => sums.means_and_variances(block),
-                _ => [[0.0; LANES]; 3],
+                (Statistics::Batch { .. }, None) => Some(sums.means_and_variances(block)),
+                _ => None,
             };
             for c in sums.channels_of(block) {
-                let (mean, variance) = match statistics {
-                    Statistics::Running => (f64::from(v.mean[c]), f64::from(v.variance[c])),
+                let [mean, variance] = match statistics {
+                    Statistics::Running => [&v.mean, &v.variance].map(|values| f64::from(values[c])),
                     Statistics::Batch { momentum } => {
-                        let [m, mean, variance] = match &shared {
-                            Some(moments) => moments.get(c, v.mean[c]),
-                            None => own.map(|values| values[c % LANES]),
-                        };
+                        let of_batch = shared.as_ref().map(|moments| moments.get(c, v.mean[c]));
+                        let of_own = own.map(|values| values.map(|v| v[c % LANES]));
+                        let [m, mean, variance] = of_batch.or(of_own).expect("the batch has moments");
                         let move_to = |running: &mut f32, new: f64| *running += momentum * (new as f32 - *running);
                         move_to(&mut v.mean[c], mean);
                         move_to(&mut v.variance[c], variance * m / (m - 1.0).max(1.0));
-                        (mean, variance)
+                        [mean, variance]
                     }
                 };
                 let inverse = 1.0 / (variance + f64::from(epsilon)).sqrt();
