@@ -8,12 +8,14 @@ use std::time::Instant;
 use mobilenet_data::Dataset;
 use mobilenet_net::arch::{self, Spec, WidthRule};
 use mobilenet_net::preprocessing::Preprocessing;
+use mobilenet_run::MemoryUse;
+use mobilenet_run::measure::median;
 
 use crate::error::Error;
 use crate::measure::Bench;
 use crate::optim::OptimizerKind;
 use crate::program::TrainOptions;
-use crate::recipe::{ClassWeights, LossKind, OptimizerRecipe, Pixels, Recipe, Sampling, ScheduleRecipe};
+use crate::recipe::{ClassWeights, LossKind, MemoryChoice, OptimizerRecipe, Pixels, Recipe, Sampling, ScheduleRecipe};
 use crate::trainer::Machine;
 
 /// Minutes that chosen epochs and resolution should fit.
@@ -33,8 +35,12 @@ const PATIENCE: f64 = 8.0;
 const IMBALANCE: usize = 4;
 /// What rates for optimizers that divide by the gradients' size are, in parts of those for SGD.
 const ADAPTIVE: f64 = 0.1;
-/// Photos of a step that is timed, and photos that are read to time that.
-const TIMED: usize = 8;
+/// Photos of a step that is timed, at most, and photos that are read to time that.
+const TIMED: usize = 16;
+/// How long steps are timed.
+const SECONDS: f64 = 2.0;
+/// Time of training for that of its steps alone: photos are prepared, gradients clipped, weights averaged beside them.
+const BESIDE: f64 = 1.1;
 
 /// The network that a run is to begin with.
 #[derive(Clone, Debug)]
@@ -195,7 +201,7 @@ fn common(photos: &Dataset) -> Recipe {
         class_weights: if is_uneven { ClassWeights::Balanced } else { ClassWeights::None },
         clip_norm: Some(5.0),
         validation_share: 0.15,
-        refused: Some(0.06),
+        refused: Some(0.07),
         optimizer: OptimizerRecipe { kind: OptimizerKind::Sgd, nesterov: true, ..OptimizerRecipe::default() },
         schedule: ScheduleRecipe { warmup: 1.0, floor: 0.01, ..ScheduleRecipe::default() },
         ..Recipe::default()
@@ -225,15 +231,18 @@ impl Pace {
         };
         let graph = arch::find(&recipe.model)?.graph(&spec)?;
         let side = recipe.resolution;
-        let options = TrainOptions { isa: machine.isa, ..TrainOptions::default() };
-        let mut bench = Bench::new(&graph, options, [TIMED, side, side], &machine.pool)?;
-        let step = bench.latencies_ms(0.0)[0] / 1e3;
+        let memory = if recipe.memory == MemoryChoice::Low { MemoryUse::Low } else { MemoryUse::Fast };
+        let options = TrainOptions { isa: machine.isa, memory, ..TrainOptions::default() };
+        let batch = recipe.batch.min(TIMED);
+        let mut bench = Bench::new(&graph, options, [batch, side, side], &machine.pool)?;
+        let seconds = if recipe.epochs > 0.0 { SECONDS } else { 0.0 };
+        let step = median(&bench.latencies_ms(seconds)) / 1e3;
         let begin = Instant::now();
         let places = (0..TIMED).map(|i| i * photos.len() / TIMED);
         let read = places.filter(|&place| photos.read(place).is_ok()).count();
         let photo = begin.elapsed().as_secs_f64() / read.max(1) as f64;
         let threads = machine.pool.threads() as f64;
-        Ok(Pace { pixel: step / (TIMED * side * side) as f64, photo, threads })
+        Ok(Pace { pixel: step / (batch * side * side) as f64, photo, threads })
     }
 
     /// Seconds for a recipe on so many photos, with those of validation beside or among them.
@@ -242,7 +251,7 @@ impl Pace {
         let (train, validation) = validation.map_or((photos as f64 - aside, aside), |own| (photos as f64, own as f64));
         let step = self.pixel * (recipe.resolution * recipe.resolution) as f64;
         let decode = self.photo / self.threads;
-        let epoch = train * step + validation * (step * FORWARD + decode);
+        let epoch = train * step * BESIDE + validation * (step * FORWARD + decode);
         let head = if recipe.head_first { photos as f64 * step * FORWARD } else { 0.0 };
         // Decoded once, then kept.
         train * decode + head + recipe.epochs * epoch
