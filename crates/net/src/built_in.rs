@@ -10,7 +10,8 @@ use crate::error::Error;
 /// In place of a path, the network inside the program. A file of that name is `./built-in`.
 pub const NAME: &str = "built-in";
 
-/// The network's file: V3-Large of width 0.65, trained by `recipes/tiny-imagenet.toml`.
+/// The network's file: V3-Large of width 0.65, trained by `recipes/tiny-imagenet.toml`, then
+/// `recipes/tiny-imagenet-64.toml`.
 #[cfg(feature = "built-in")]
 const FILE: Option<&[u8]> = Some(include_bytes!("../built-in.safetensors"));
 /// Left out where every byte of a program counts.
