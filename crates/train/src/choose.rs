@@ -39,8 +39,9 @@ const ADAPTIVE: f64 = 0.1;
 const TIMED: usize = 16;
 /// How long steps are timed.
 const SECONDS: f64 = 2.0;
-/// Time of training for that of its steps alone: photos are prepared, gradients clipped, weights averaged beside them.
-const BESIDE: f64 = 1.1;
+/// Time of training for that of its steps alone: photos are prepared, gradients clipped, weights averaged beside them. With
+/// 1.1 two runs of V2 at 224 pixels took 0.84 and 1.18 times what was promised, on a machine whose pace itself varies so.
+const BESIDE: f64 = 1.2;
 
 /// The network that a run is to begin with.
 #[derive(Clone, Debug)]
